@@ -1,0 +1,1 @@
+"""One file per array library, named after it; each defines ``BACKEND``."""

@@ -1,0 +1,112 @@
+"""JAX on the CPU, GPUs and TPUs; every layer of an eager call is compiled on its own.
+
+Compiling layer by layer keeps their loops apart: XLA on the CPU would otherwise merge the
+stencils of several layers and compute them over and over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as xp
+import numpy as np
+
+from ntcore.backend import Backend, Linalg
+from ntcore.backends.numpy import BACKEND as HOST
+from ntcore.backends.numpy import split as split_seed
+from ntcore.errors import DTypeError
+from ntcore.record import join
+from ntcore.record import split as split_record
+
+_CONCRETE = type(xp.zeros(()))
+
+
+def _asarray(x: Any, dtype: Any, device: Any) -> Any:
+    if dtype is None and getattr(x, "dtype", None) == np.float64 and not _has_float64():
+        raise DTypeError(
+            "a float64 array was passed but this JAX computes in float32; convert the array to "
+            "float32, or set jax.config.update('jax_enable_x64', True) at start-up."
+        )
+    made = xp.asarray(x, dtype=dtype)
+    if device is None or _is_traced(made) or made.device == device:
+        return made
+    return jax.device_put(made, device)
+
+
+def _has_float64() -> bool:
+    return bool(jax.config.jax_enable_x64)
+
+
+def _is_traced(x: Any) -> bool:
+    return not isinstance(x, (_CONCRETE, np.ndarray, np.generic))
+
+
+def _solve_triangular(lower: Any, b: Any, transpose: bool) -> Any:
+    return jax.scipy.linalg.solve_triangular(lower, b, trans=int(transpose), lower=True)
+
+
+def _is_key(x: object) -> bool:
+    if not isinstance(x, jax.Array):
+        return False
+    return bool(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)) or (
+        x.dtype == xp.uint32 and x.shape == (2,)
+    )
+
+
+def _normal(rng: Any, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
+    if _is_key(rng):
+        return _asarray(jax.random.normal(rng, shape, dtype or float), dtype, device)
+    return _asarray(HOST.normal(rng, shape, None, None), dtype or float, device)
+
+
+def _split(rng: Any, n: int) -> list[Any]:
+    return list(jax.random.split(rng, n)) if _is_key(rng) else split_seed(rng, n)
+
+
+@cache
+def _stage(fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
+    return jax.jit(fn, static_argnums=static)
+
+
+def _tile_bytes(device: Any) -> int:
+    return 1 << 22 if getattr(device, "platform", "cpu") == "cpu" else 1 << 28
+
+
+def _matmul(at: Any, a: Any, b: Any) -> Any:
+    """Matrix product in full precision: the default on GPUs and TPUs keeps fewer digits."""
+    return xp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _register(cls: type) -> None:
+    jax.tree_util.register_pytree_node(cls, split_record, lambda aux, kids: join(cls, kids, aux))
+
+
+BACKEND = Backend(
+    library="jax",
+    namespace=xp,
+    owns=lambda x: isinstance(x, jax.Array),
+    asarray=_asarray,
+    to_numpy=np.asarray,
+    device=lambda x: None if _is_traced(x) else x.device,
+    devices=lambda: [str(d) for d in jax.devices()],
+    is_traced=_is_traced,
+    linalg=Linalg(xp.linalg.cholesky, _solve_triangular),
+    erf=jax.scipy.special.erf,
+    normal=_normal,
+    split=_split,
+    is_rng=_is_key,
+    tile_bytes=_tile_bytes,
+    mutable=False,
+    jit=jax.jit,
+    vjp=jax.vjp,
+    jvp=jax.jvp,
+    vmap=jax.vmap,
+    scan=jax.lax.scan,
+    stage=_stage,
+    register_pytree=_register,
+    adopts=("numpy",),
+    fused={"matmul": _matmul},
+)

@@ -1,0 +1,116 @@
+"""torch, on the CPU and on CUDA; differentiable by its own autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat.torch as xp
+import numpy as np
+import torch
+import torch.utils._pytree as pytree
+
+from ntcore.backend import Backend, Linalg
+from ntcore.backends.numpy import BACKEND as HOST
+from ntcore.backends.numpy import split as split_seed
+from ntcore.errors import DTypeError
+from ntcore.record import join
+from ntcore.record import split as split_record
+
+
+def _asarray(x: Any, dtype: Any, device: Any) -> torch.Tensor:
+    if isinstance(x, torch.Tensor):
+        return x.to(device=device, dtype=dtype)
+    if isinstance(x, np.ndarray) and not x.flags.writeable:
+        x = x.copy()
+    return torch.as_tensor(x, dtype=dtype, device=device)
+
+
+def _cholesky(a: torch.Tensor) -> torch.Tensor:
+    lower, info = torch.linalg.cholesky_ex(a)
+    return torch.where(info[..., None, None] == 0, lower, torch.nan)
+
+
+def _solve_triangular(lower: torch.Tensor, b: torch.Tensor, transpose: bool) -> torch.Tensor:
+    a = lower.mT if transpose else lower
+    matrix = b if b.ndim > 1 else b[:, None]
+    x = torch.linalg.solve_triangular(a, matrix, upper=transpose)
+    return x if b.ndim > 1 else x[:, 0]
+
+
+def _normal(rng: Any, shape: tuple[int, ...], dtype: Any, device: Any) -> torch.Tensor:
+    if not isinstance(rng, torch.Generator):
+        return _asarray(HOST.normal(rng, shape, None, None), dtype, device)
+    drawn = torch.randn(shape, generator=rng, dtype=dtype, device=rng.device)
+    return drawn if device is None else drawn.to(device)
+
+
+def _split(rng: Any, n: int) -> list[Any]:
+    """A torch.Generator has no children; drawing in order from one keeps draws independent."""
+    return [rng] * n if isinstance(rng, torch.Generator) else split_seed(rng, n)
+
+
+def _devices() -> list[str]:
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *cuda]
+
+
+def _tile_bytes(device: Any) -> int:
+    if device is None or torch.device(device).type == "cpu":
+        return HOST.tile_bytes(device)
+    return 1 << 28
+
+
+def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Matrix product in full precision; a setting that allows TF32 is refused, not overruled."""
+    if a.is_cuda and a.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        raise DTypeError(
+            "torch is set to compute float32 products in TF32, which keeps three digits of a "
+            "kernel; call torch.set_float32_matmul_precision('highest') or pass float64 inputs."
+        )
+    return torch.matmul(a, b)
+
+
+def _is_traced(x: torch.Tensor) -> bool:
+    """Whether a value cannot be read now, as under ``vmap`` and ``compile``."""
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        x.detach().reshape(-1)[:1].sum().item()
+    except (RuntimeError, NotImplementedError):
+        return True
+    return False
+
+
+def _register(cls: type) -> None:
+    def unflatten(leaves: Any, context: tuple[Any, ...]) -> Any:
+        return join(cls, tuple(leaves), context)
+
+    pytree.register_pytree_node(cls, _flatten, unflatten)
+
+
+def _flatten(value: Any) -> tuple[list[Any], Any]:
+    leaves, static = split_record(value)
+    return list(leaves), static
+
+
+BACKEND = Backend(
+    library="torch",
+    namespace=xp,
+    owns=lambda x: isinstance(x, torch.Tensor),
+    asarray=_asarray,
+    to_numpy=lambda x: x.detach().cpu().numpy(),
+    device=lambda x: x.device,
+    devices=_devices,
+    is_traced=_is_traced,
+    linalg=Linalg(_cholesky, _solve_triangular),
+    erf=torch.special.erf,
+    normal=_normal,
+    split=_split,
+    is_rng=lambda x: isinstance(x, torch.Generator),
+    tile_bytes=_tile_bytes,
+    vjp=torch.func.vjp,
+    jvp=torch.func.jvp,
+    vmap=torch.func.vmap,
+    register_pytree=_register,
+    fused={"matmul": _matmul},
+)

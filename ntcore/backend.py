@@ -1,0 +1,253 @@
+"""What a backend is, how the backend of an array is found, and the place where arrays live.
+
+The core asks a backend for a capability and raises :class:`~ntcore.errors.Unsupported` where it
+is ``None``; it never compares names. Nothing is imported that the caller has not imported: a
+backend is looked at only once its library is in ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from ntcore.errors import BackendError, DTypeError, Unsupported
+from ntcore.record import on_record
+
+Array = Any
+ENTRY_POINTS = "ntcore.backends"
+_BUILT_IN = {
+    "numpy": "ntcore.backends.numpy",
+    "cupy": "ntcore.backends.cupy",
+    "jax": "ntcore.backends.jax",
+    "torch": "ntcore.backends.torch",
+    "array_api_strict": "ntcore.backends.strict",
+}
+
+
+@dataclass(frozen=True)
+class Linalg:
+    """The linear algebra that the Array API standard lacks.
+
+    Attributes
+    ----------
+    cholesky : callable
+        ``a -> L``, lower; where ``a`` is not positive definite, ``L`` holds NaN and nothing is
+        raised.
+    solve_triangular : callable
+        ``(L, b, transpose) -> x`` with ``L x = b`` or ``Lᵀ x = b``, ``L`` lower.
+    """
+
+    cholesky: Callable[[Array], Array]
+    solve_triangular: Callable[[Array, Array, bool], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """The capabilities of one array library; ``None`` means that the library cannot.
+
+    Attributes
+    ----------
+    library : str
+        Import name of the library.
+    namespace : module
+        Its Array API namespace.
+    owns : callable
+        ``x -> bool``: whether ``x`` is one of its arrays, traced ones included.
+    asarray : callable
+        ``(x, dtype, device) -> array``; ``x`` is a number, a NumPy array or an array of its own;
+        ``dtype`` and ``device`` may be ``None``. Raises rather than losing precision.
+    to_numpy : callable
+        ``array -> numpy.ndarray`` on the host.
+    device : callable
+        ``array -> device``, or ``None`` for a traced array.
+    devices : callable
+        ``() -> list[str]``, the devices that can be used now.
+    is_traced : callable
+        ``array -> bool``: whether the values are unknown now (under ``jit``, ``grad``, ``vmap``).
+    linalg : Linalg
+        Cholesky and triangular solves.
+    erf : callable
+        The error function.
+    normal : callable
+        ``(rng, shape, dtype, device) -> array`` of standard normal numbers.
+    split : callable
+        ``(rng, n) -> list`` of ``n`` independent random states.
+    is_rng : callable
+        ``x -> bool``: whether ``x`` is a native random state of the library.
+    tile_bytes : callable
+        ``device -> int``, the bytes that one block of a tile should take.
+    mutable : bool
+        Whether ``x[index] = value`` works.
+    jit, vjp, jvp, vmap, scan : callable or None
+        The library's own transformations, where it has them.
+    stage : callable or None
+        ``(fn, static_argnums) -> fn``: compile one layer's arithmetic as a loop of its own.
+    register_pytree : callable or None
+        ``cls -> None`` for a record class.
+    adopts : tuple of str
+        Libraries whose arrays it takes beside its own, as the library itself does.
+    fused : mapping
+        Faster versions of the operations named in ``ntcore.ops``.
+    """
+
+    library: str
+    namespace: Any
+    owns: Callable[[object], bool]
+    asarray: Callable[[Any, Any, Any], Array]
+    to_numpy: Callable[[Array], Any]
+    device: Callable[[Array], Any]
+    devices: Callable[[], list[str]]
+    is_traced: Callable[[Array], bool]
+    linalg: Linalg
+    erf: Callable[[Array], Array]
+    normal: Callable[[Any, tuple[int, ...], Any, Any], Array]
+    split: Callable[[Any, int], list[Any]]
+    is_rng: Callable[[object], bool]
+    tile_bytes: Callable[[Any], int]
+    mutable: bool = True
+    jit: Callable[..., Any] | None = None
+    vjp: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | None = None
+    vmap: Callable[..., Any] | None = None
+    scan: Callable[..., Any] | None = None
+    stage: Callable[..., Any] | None = None
+    register_pytree: Callable[[type], None] | None = None
+    adopts: tuple[str, ...] = ()
+    fused: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Backend({self.library!r})"
+
+    def require(self, capability: str, purpose: str) -> Any:
+        """Return a capability, or raise :class:`Unsupported` naming it and its purpose."""
+        found = getattr(self, capability)
+        if found is None:
+            raise Unsupported(
+                f"{purpose} needs '{capability}', which the {self.library} backend does not have; "
+                "use a backend that has it, such as jax or torch."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a computation happens: a backend, a data type and a device."""
+
+    backend: Backend
+    dtype: Any
+    device: Any
+
+    @property
+    def xp(self) -> Any:
+        """The Array API namespace."""
+        return self.backend.namespace
+
+    def asarray(self, x: Any) -> Array:
+        """Bring a number or a host array here, in this place's data type."""
+        return self.backend.asarray(x, self.dtype, self.device)
+
+    def index(self, x: Any) -> Array:
+        """Bring a host array of integers or booleans here, keeping its data type."""
+        return self.backend.asarray(x, None, self.device)
+
+    def number(self, x: Any) -> Any:
+        """Return a leaf as something that multiplies arrays here: plain numbers stay plain."""
+        return float(x) if isinstance(x, (bool, int, float)) else self.asarray(x)
+
+
+def libraries() -> dict[str, str]:
+    """Return the module of every known backend by the import name of its library."""
+    found = {e.name: e.value for e in entry_points(group=ENTRY_POINTS)}
+    return {**found, **_BUILT_IN}
+
+
+@cache
+def load(library: str) -> Backend:
+    """Return the backend of a library, importing the library."""
+    known = libraries()
+    if library not in known:
+        raise BackendError(f"no backend is called {library!r}; there are {', '.join(known)}.")
+    backend: Backend = importlib.import_module(known[library]).BACKEND
+    if backend.register_pytree is not None:
+        on_record(backend.register_pytree)
+    return backend
+
+
+def host() -> Backend:
+    """Return the backend that holds static integer tables, and what Python numbers become."""
+    return load("numpy")
+
+
+def loaded() -> list[Backend]:
+    """Return the backends whose libraries the caller has imported."""
+    return [load(name) for name in libraries() if name in sys.modules]
+
+
+def is_number(x: object) -> bool:
+    """Whether ``x`` is a plain Python number."""
+    return isinstance(x, (bool, int, float))
+
+
+def backend_of(x: object) -> Backend:
+    """Return the backend that owns an array, or raise :class:`BackendError`."""
+    for backend in loaded():
+        if backend.owns(x):
+            return backend
+    raise BackendError(
+        f"an array was expected but {type(x).__module__}.{type(x).__qualname__} came; "
+        f"pass an array of one of {', '.join(libraries())}."
+    )
+
+
+def place_of(arrays: Iterable[object], leaves: Iterable[object] = ()) -> Place:
+    """Return the common place of some arrays and of the leaves of a network.
+
+    The data type is that of the arrays; leaves only choose the backend (NumPy arrays follow a
+    JAX leaf, as they do in JAX itself).
+
+    Raises
+    ------
+    BackendError
+        Arrays of two libraries or two devices.
+    DTypeError
+        An array that is not real floating point.
+    """
+    arrays = list(arrays)
+    everything = arrays + [x for x in leaves if not is_number(x)]
+    backend = _common_backend([backend_of(x) for x in everything])
+    dtype = backend.namespace.result_type(*[_floating(backend, x) for x in arrays])
+    own = [backend.device(x) for x in everything if backend.owns(x)]
+    devices = [d for d in own if d is not None]
+    if any(d != devices[0] for d in devices):
+        raise BackendError(
+            f"arrays are on different devices ({', '.join(sorted({str(d) for d in devices}))}); "
+            "move them to one."
+        )
+    return Place(backend, dtype, devices[0] if devices else None)
+
+
+def _common_backend(found: list[Backend]) -> Backend:
+    names = {b.library for b in found}
+    for backend in found:
+        if names <= {backend.library, *backend.adopts}:
+            return backend
+    raise BackendError(
+        f"arrays of {' and '.join(sorted(names))} were passed together; convert them to one "
+        "library first."
+    )
+
+
+def _floating(backend: Backend, x: Any) -> Any:
+    """Return the data type an array has on a backend, refusing what is not real floating."""
+    owner = backend_of(x)
+    if not owner.namespace.isdtype(x.dtype, "real floating"):
+        raise DTypeError(
+            f"a kernel needs real floating-point inputs but {x.dtype} came; convert the array "
+            "first, for example to float32 or float64."
+        )
+    return x.dtype if owner is backend else backend.asarray(x, None, None).dtype

@@ -1,0 +1,254 @@
+"""The forward interpreter: inputs to moments under a plan, tile by tile.
+
+First each batch goes through the network alone, and the edges that a layer reads variances of
+are kept. Then the block between the batches is computed in tiles of pairs, sized so that the
+widest edge of a tile stays in cache; where both batches are one, only tiles on and above the
+diagonal are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ntcore.backend import Array, Place, host
+from ntcore.cov import Cov, Layout, diagonal_to_user, layout_of, select, to_user
+from ntcore.inputs import leaves_of
+from ntcore.layers.base import Layer
+from ntcore.moments import Context, Moments
+from ntcore.need import Need, union
+from ntcore.plan import Plan
+from ntcore.source import Source, Span
+from ntcore.tiles import Assembly, Grid, Tile, make_grid
+
+Progress = Callable[[int, int], None]
+Sides = dict[int, Cov]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kernel to compute.
+
+    Attributes
+    ----------
+    plan : Plan
+        What to compute.
+    layers : tuple of Layer
+        The layers with their leaves, in the order of the plan's steps.
+    sources : dict
+        The source of each input edge.
+    at : Place
+        Where.
+    counts : tuple of int
+        Number of examples in each batch.
+    same : bool
+        Whether the second batch is the first.
+    traced : bool
+        Whether values are unknown now, so that everything is one tile.
+    diagonal_spatial : bool
+        Whether the results hold offset 0 alone.
+    """
+
+    plan: Plan
+    layers: tuple[Layer, ...]
+    sources: dict[int, Source]
+    at: Place
+    counts: tuple[int, int]
+    same: bool
+    traced: bool
+    diagonal_spatial: bool
+
+
+@dataclass(frozen=True)
+class Output:
+    """The arrays of one output edge, as the user sees them; None where not asked for."""
+
+    nngp: Array
+    ntk: Array | None
+    cov1: Array | None
+    cov2: Array | None
+
+
+def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
+    """Return the arrays of every output edge."""
+    side1 = _side(job, "side1")
+    side2 = side1 if job.same else _side(job, "side2")
+    grid = make_grid(*job.counts, _pairs_per_tile(job, "cross"), job.same)
+    edges = tuple(dict.fromkeys(leaves_of(job.plan.outputs)))
+    kernels = {e: _Pair(job.at, grid) for e in edges}
+    tiles = list(grid)
+    for done, tile in enumerate(tiles):
+        for edge, moments in _tile(job, grid, tile, side1, side2).items():
+            kernels[edge].put(tile, *_arrays(job, edge, moments))
+        if progress is not None:
+            progress(done + 1, len(tiles))
+    return {
+        e: Output(*kernels[e].result(), _side_array(job, e, side1), _side_array(job, e, side2))
+        for e in edges
+    }
+
+
+class _Pair:
+    """The two arrays of an output edge in the making."""
+
+    def __init__(self, at: Place, grid: Grid) -> None:
+        self._parts = Assembly(at, grid), Assembly(at, grid)
+
+    def put(self, tile: Tile, *arrays: Array | None) -> None:
+        for part, x in zip(self._parts, arrays, strict=True):
+            if x is not None:
+                part.put(tile, x[: tile.stop1 - tile.start1, : tile.stop2 - tile.start2, ...])
+
+    def result(self) -> tuple[Array | None, ...]:
+        return tuple(part.result() for part in self._parts)
+
+
+# --- one tile -----------------------------------------------------------------------------------
+
+
+def _tile(job: Job, grid: Grid, tile: Tile, side1: Sides, side2: Sides) -> dict[int, Moments]:
+    one = _span(job, tile.start1, tile.stop1, grid.step1)
+    two = _span(job, tile.start2, tile.stop2, grid.step2)
+    same = _coincident(job, tile, one, two)
+
+    def attach(edge: int, m: Moments) -> Moments:
+        sides = [_examples(job.at, s.get(edge), w) for s, w in ((side1, one), (side2, two))]
+        return Moments(m.nngp, m.ntk, sides[0], sides[1], same)
+
+    return _run(job, "cross", one, two, attach)
+
+
+def _examples(at: Place, side: Cov | None, span: Span) -> Cov | None:
+    if side is None:
+        return None
+    return Cov(span.of(at, side.data, side.data.ndim - 1), side.layout)
+
+
+def _span(job: Job, start: int, stop: int, step: int) -> Span:
+    """Fill ragged tiles up where a new size means compiling anew."""
+    return Span(start, stop, stop - start if job.at.backend.stage is None else step)
+
+
+def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
+    """Mark the pairs of a tile that are one example twice."""
+    if not job.same or not (tile.on_diagonal or job.at.backend.stage is not None):
+        return None
+    np = host().namespace
+    i = np.arange(one.start, one.start + one.width)
+    j = np.arange(two.start, two.start + two.width)
+    return job.at.index(i[:, None] == j[None, :])
+
+
+def _run(
+    job: Job, block: str, one: Span, two: Span, attach: Callable[[int, Moments], Moments]
+) -> dict[int, Moments]:
+    """Push one tile of a block through every layer; return the moments of the outputs."""
+    plan, at = job.plan, job.at
+    outputs = set(leaves_of(plan.outputs))
+    last = {i: n for n, step in enumerate(plan.steps) for i in step.inputs}
+    env: dict[int, Moments] = {}
+    for edge, source in job.sources.items():
+        if getattr(plan.edges[edge], block) is not None:
+            arrays = source.arrays(at, block, one, two)
+            enter = _staged(at, source.moments, (0, 1))
+            env[edge] = attach(edge, enter(at, plan.edges[edge].layout(block), *arrays))
+    for n, (step, layer) in enumerate(zip(plan.steps, job.layers, strict=True)):
+        if getattr(plan.edges[step.output], block) is None:
+            continue
+        ctx = Context(
+            at,
+            tuple(plan.edges[i].shape1 for i in step.inputs),
+            plan.edges[step.output].layout(block),
+            plan.blocks == 2 and block == "cross",
+        )
+        pushed = _staged(at, _push, (0,))(ctx, layer, *(env[i] for i in step.inputs))
+        env[step.output] = attach(step.output, pushed)
+        for i in step.inputs:
+            if last[i] == n and i not in outputs:
+                env.pop(i, None)
+    return {i: env[i] for i in outputs if i in env}
+
+
+def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
+    return layer.push(ctx, *inputs)
+
+
+def _staged(at: Place, fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
+    stage = at.backend.stage
+    return fn if stage is None else stage(fn, static)
+
+
+# --- each batch with itself ---------------------------------------------------------------------
+
+
+def _side(job: Job, block: str) -> Sides:
+    """Push a batch through the network alone; return, for each edge, what is read of it."""
+    kept = _kept(job.plan, block)
+    count = job.counts[1 if block == "side2" else 0]
+    if not kept or not count:
+        return {}
+    step = max(1, min(count, _pairs_per_tile(job, block)))
+    parts: dict[int, list[Array]] = {edge: [] for edge in kept}
+    for start in range(0, count, step):
+        span = _span(job, start, min(start + step, count), step)
+
+        def attach(edge: int, m: Moments, span: Span = span) -> Moments:
+            if edge in kept:
+                data = select(job.at, m.nngp, kept[edge]).data
+                parts[edge].append(data[..., : span.stop - span.start])
+            return Moments(m.nngp, None, m.nngp, m.nngp)
+
+        _run(job, block, span, span, attach)
+    joined = {e: p[0] if len(p) == 1 else job.at.xp.concat(p, axis=-1) for e, p in parts.items()}
+    return {e: Cov(x, kept[e]) for e, x in joined.items()}
+
+
+def _kept(plan: Plan, block: str) -> dict[int, Layout]:
+    """Return the layout of what layers or the caller read of each edge."""
+    needs: dict[int, Need | None] = {}
+    for step in plan.steps:
+        for i in step.inputs:
+            edge = plan.edges[i]
+            shape = edge.shape2 if block == "side2" else edge.shape1
+            needs[i] = union([needs.get(i), step.layer.sides(shape)])
+    for i in leaves_of(plan.outputs):
+        needs[i] = union([needs.get(i), getattr(plan.edges[i], block)])
+    kept = {}
+    for i, need in needs.items():
+        if need is not None:
+            edge = plan.edges[i]
+            sizes = (edge.shape2 if block == "side2" else edge.shape1).spatial
+            kept[i] = layout_of(need, sizes, sizes, paired=True)
+    return kept
+
+
+# --- sizes and results --------------------------------------------------------------------------
+
+
+def _pairs_per_tile(job: Job, block: str) -> int:
+    """Return how many pairs a tile holds so that its widest edge fits the cache."""
+    edges = [e for e in job.plan.edges if getattr(e, block) is not None]
+    if job.traced or not edges:
+        return max(job.counts[0] * job.counts[1], 1)
+    widest = max(e.layout(block).entries for e in edges)
+    blocks = job.plan.blocks if block == "cross" else 1
+    budget = job.at.backend.tile_bytes(job.at.device)
+    return max(1, budget // (widest * blocks * job.plan.itemsize))
+
+
+def _arrays(job: Job, edge: int, m: Moments) -> tuple[Array, Array | None]:
+    nngp = _user(job, m.nngp)
+    if job.plan.blocks == 1:
+        return nngp, None
+    return nngp, job.at.xp.zeros_like(nngp) if m.ntk is None else _user(job, m.ntk)
+
+
+def _user(job: Job, cov: Cov) -> Array:
+    return (diagonal_to_user if job.diagonal_spatial else to_user)(job.at, cov)
+
+
+def _side_array(job: Job, edge: int, sides: Sides) -> Array | None:
+    if job.plan.edges[edge].side1 is None or edge not in sides:
+        return None
+    return _user(job, sides[edge])

@@ -1,0 +1,209 @@
+"""The contract of a layer, and the two roles that most layers fill.
+
+A layer is a frozen record. What it means is said by a few small methods:
+
+``shape``, ``traits``, ``need``
+    static, run while planning: sizes of the output, whether its limit is Gaussian, and which
+    offsets of the input an output asks for;
+``push``
+    moments of the input to moments of the output;
+``init``, ``forward``, ``backward``
+    the layer at finite width, for arrays with the batch first and the channels last.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from ntcore.backend import Array, Place
+from ntcore.cov import Cov, put_variances, select, spread, variances
+from ntcore.errors import PlanError
+from ntcore.moments import Context, Moments, Traits
+from ntcore.need import Need, diagonal
+from ntcore.record import Record
+from ntcore.shape import Axes, Shape
+
+Params = Any
+
+
+class Layer(Record):
+    """Base of every layer with one input; a layer with several overrides the starred forms."""
+
+    arity: ClassVar[int | None] = 1
+
+    @classmethod
+    def examples(cls) -> list[Any]:
+        """Return example layers, or pairs of a layer and an input kind, for conformance."""
+        return []
+
+    # planning
+
+    def axes_in(self, ndim: int) -> Axes | None:
+        """Return where the layer expects the batch and the channels; None: wherever they are."""
+        return None
+
+    def axes_out(self, axes: Axes) -> Axes:
+        """Return where the output keeps its axes, for an input that keeps them at ``axes``."""
+        return axes
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape of the output."""
+        return inputs[0]
+
+    def traits(self, *inputs: Traits) -> Traits:
+        """Return the traits of the output, or raise :class:`~ntcore.errors.PlanError`."""
+        return replace(inputs[0], is_input=False)
+
+    def need(self, out: Need, shape1: Shape, shape2: Shape) -> Need:
+        """Return the offsets of an input that the offsets ``out`` of the output ask for."""
+        return out
+
+    def sides(self, shape: Shape) -> Need | None:
+        """Return the offsets that the layer reads of its input's side blocks."""
+        return None
+
+    def flops(self, inputs: tuple[Shape, ...]) -> float:
+        """Return floating-point operations per entry of the output block, for the plan."""
+        return 1.0
+
+    # infinite width
+
+    @abstractmethod
+    def push(self, ctx: Context, *inputs: Moments) -> Moments:
+        """Return the moments of the output."""
+
+    # finite width
+
+    def init(self, at: Place, rng: Any, *inputs: Shape) -> Params:
+        """Return freshly drawn parameters."""
+        return ()
+
+    @abstractmethod
+    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+        """Return the output; where ``axes_in`` says where the axes are, batch first, channels last."""
+
+    @abstractmethod
+    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        """Return ``(gradient of the parameters, gradients of the inputs)``."""
+
+    def apply(self, at: Place, params: Params, *inputs: Array) -> Array:
+        """Return the output for arrays in the user's order of axes."""
+        axes = self.axes_in(inputs[0].ndim)
+        if axes is None:
+            return self.forward(at, params, *inputs)
+        out = self.forward(at, params, *(_permuted(at, x, axes.order) for x in inputs))
+        return _permuted(at, out, self.axes_out(axes).inverse)
+
+    def vjp(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        """Return ``(gradient of the parameters, gradients of the inputs)`` in the user's order."""
+        axes = self.axes_in(inputs[0].ndim)
+        if axes is None:
+            return self.backward(at, params, inputs, grad)
+        ordered = tuple(_permuted(at, x, axes.order) for x in inputs)
+        grad = _permuted(at, grad, self.axes_out(axes).order)
+        own, below = self.backward(at, params, ordered, grad)
+        return own, tuple(_permuted(at, g, axes.inverse) for g in below)
+
+
+def _permuted(at: Place, x: Array, order: tuple[int, ...]) -> Array:
+    return x if order == tuple(range(x.ndim)) else at.xp.permute_dims(x, order)
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    r"""How a linear layer scales what it mixes.
+
+    With ``mix`` the unscaled mean of the layer,
+
+    .. math:: K' = \text{scale} \cdot mix(K) + \text{bias}, \qquad
+              \Theta' = \text{scale} \cdot mix(\Theta) + \text{weight} \cdot mix(K)
+              + \text{trained\_bias}.
+
+    ``None`` stands for 1 in ``scale`` and for 0 elsewhere.
+    """
+
+    scale: Any = None
+    bias: Any = None
+    weight: Any = None
+    trained_bias: Any = None
+
+
+class Linear(Layer):
+    """Role of layers that are linear in their input: they give ``mix`` and ``coefficients``."""
+
+    @abstractmethod
+    def mix(self, ctx: Context, cov: Cov) -> Cov:
+        """Return the block of the output with unit weights and no bias, in ``ctx.layout``."""
+
+    def coefficients(self, ctx: Context) -> Coefficients:
+        """Return the scales; a layer without parameters has none."""
+        return Coefficients()
+
+    def push(self, ctx: Context, *inputs: Moments) -> Moments:
+        (m,) = inputs
+        c = self.coefficients(ctx)
+        mixed = self.mix(ctx, m.nngp)
+        return Moments(mixed.affine(c.scale, c.bias), self._tangent(ctx, c, m, mixed))
+
+    def _tangent(self, ctx: Context, c: Coefficients, m: Moments, mixed: Cov) -> Cov | None:
+        if not ctx.ntk:
+            return None
+        own = None if c.weight is None else mixed.affine(c.weight, c.trained_bias)
+        if m.ntk is None:
+            return own
+        below = self.mix(ctx, m.ntk).affine(c.scale)
+        return below if own is None else below + own
+
+
+class Elementwise(Layer):
+    """Role of nonlinearities: they give ``dual``, ``fn`` and ``derivative``."""
+
+    @abstractmethod
+    def dual(self, at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+        r"""Return :math:`E[\phi(u)\phi(v)]` and :math:`E[\phi'(u)\phi'(v)]`.
+
+        The expectation is over :math:`(u, v) \sim N(0, [[q_1, k], [k, q_2]])`; the three arrays
+        broadcast against each other.
+        """
+
+    @abstractmethod
+    def fn(self, at: Place, x: Array) -> Array:
+        """Return the function itself."""
+
+    @abstractmethod
+    def derivative(self, at: Place, x: Array) -> Array:
+        """Return the derivative of the function."""
+
+    def traits(self, *inputs: Traits) -> Traits:
+        (t,) = inputs
+        if not t.gaussian:
+            below = "the raw input" if t.is_input else "a layer that is not a sum over many units"
+            raise PlanError(
+                f"{self!r} is applied to {below}, where the infinite limit of a nonlinearity is "
+                "not known; put a Dense or Conv layer right below it."
+            )
+        return replace(t, gaussian=False, is_input=False)
+
+    def sides(self, shape: Shape) -> Need | None:
+        return diagonal(shape.ndim)
+
+    def flops(self, inputs: tuple[Shape, ...]) -> float:
+        return 30.0
+
+    def push(self, ctx: Context, *inputs: Moments) -> Moments:
+        (m,) = inputs
+        k = select(ctx.at, m.nngp, ctx.layout)
+        q1, q2 = spread(ctx.at, variances(m.side1), variances(m.side2), ctx.layout)
+        if m.same is not None:
+            k = put_variances(ctx.at, k, q1, m.same)
+        moment, slope = self.dual(ctx.at, k.data, q1, q2)
+        ntk = None if m.ntk is None else select(ctx.at, m.ntk, ctx.layout).times(slope)
+        return Moments(Cov(moment, ctx.layout), ntk)
+
+    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+        return self.fn(at, inputs[0])
+
+    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        return (), (grad * self.derivative(at, inputs[0]),)

@@ -1,0 +1,94 @@
+"""Where branches begin and end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import Any, ClassVar
+
+from ntcore.backend import Array, Place
+from ntcore.cov import select
+from ntcore.errors import ArgumentError, PlanError, ShapeError
+from ntcore.layers.base import Layer, Params
+from ntcore.moments import Context, Moments, Traits
+from ntcore.record import Record, record
+from ntcore.shape import Shape
+
+
+@record
+class FanOut(Record):
+    """Hand one input to several branches.
+
+    Parameters
+    ----------
+    num : int
+        Number of branches.
+    """
+
+    num: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.num, int) or isinstance(self.num, bool) or self.num < 1:
+            raise ArgumentError(f"FanOut got num={self.num!r}; give a positive integer.")
+
+
+@record
+class FanInSum(Layer):
+    r"""Sum of branches: :math:`K' = \sum_b K_b` and :math:`\Theta' = \sum_b \Theta_b`.
+
+    The sums hold where every branch is Gaussian with mean zero and no two branches are
+    correlated, that is, where each one ends, up to pooling, in weights of its own.
+
+    Raises
+    ------
+    PlanError
+        If a branch is not Gaussian, or two branches share their last weights.
+    ShapeError
+        If the branches have different shapes.
+    """
+
+    arity: ClassVar[int | None] = None
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if any(s != inputs[0] for s in inputs):
+            sizes = ", ".join(str((*s.spatial, s.channels)) for s in inputs)
+            raise ShapeError(
+                f"{self!r} receives branches of different shapes ({sizes}); give every branch the "
+                "same spatial sizes, channels and axes."
+            )
+        return inputs[0]
+
+    def traits(self, *inputs: Traits) -> Traits:
+        bent = [i for i, t in enumerate(inputs) if not t.gaussian]
+        if bent and len(inputs) > 1:
+            raise PlanError(
+                f"{self!r} receives a branch (number {bent[0]}) that is not Gaussian with mean "
+                "zero, so that the covariance of the sum is not known; end the branch in a Dense "
+                "or Conv layer."
+            )
+        roots: frozenset[int] = frozenset()
+        for i, t in enumerate(inputs):
+            if roots & (t.roots or frozenset()):
+                raise PlanError(
+                    f"{self!r} receives a branch (number {i}) that shares its last weights with "
+                    "an earlier one, so that the two are correlated and their covariances do not "
+                    "add; end one of them in a Dense or Conv layer of its own."
+                )
+            roots |= t.roots or frozenset()
+        trained = any(t.trained for t in inputs)
+        return replace(inputs[0], is_input=False, trained=trained, roots=roots)
+
+    def flops(self, inputs: tuple[Shape, ...]) -> float:
+        return float(len(inputs) - 1)
+
+    def push(self, ctx: Context, *inputs: Moments) -> Moments:
+        nngp = reduce(add, (select(ctx.at, m.nngp, ctx.layout) for m in inputs))
+        parts = [select(ctx.at, m.ntk, ctx.layout) for m in inputs if m.ntk is not None]
+        return Moments(nngp, reduce(add, parts) if parts else None)
+
+    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+        return reduce(add, inputs)
+
+    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        return (), (grad,) * len(inputs)

@@ -1,0 +1,35 @@
+"""The layer that does nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ntcore.backend import Array, Place
+from ntcore.cov import Cov, select
+from ntcore.layers.base import Linear, Params
+from ntcore.moments import Context, Traits
+from ntcore.record import record
+
+
+@record
+class Identity(Linear):
+    """The identity, for branches: :math:`K' = K` and :math:`\\Theta' = \\Theta`."""
+
+    @classmethod
+    def examples(cls) -> list[Any]:
+        return [cls()]
+
+    def traits(self, *inputs: Traits) -> Traits:
+        return inputs[0]
+
+    def flops(self, inputs: Any) -> float:
+        return 0.0
+
+    def mix(self, ctx: Context, cov: Cov) -> Cov:
+        return select(ctx.at, cov, ctx.layout)
+
+    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+        return inputs[0]
+
+    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        return (), (grad,)

@@ -1,0 +1,94 @@
+"""The two parameterizations of a layer with weights and a bias, and its finite-width arithmetic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ntcore.backend import Array, Place, is_number
+from ntcore.errors import ArgumentError
+from ntcore.layers.base import Coefficients
+from ntcore.ops import matmul
+
+PARAMETERIZATIONS = ("ntk", "standard")
+
+
+def check_weights(layer: Any, out: int, name: str) -> None:
+    """Raise :class:`~ntcore.errors.ArgumentError` unless the arguments of a layer make sense."""
+    if layer.parameterization not in PARAMETERIZATIONS:
+        raise ArgumentError(
+            f"{name} got parameterization={layer.parameterization!r}; it must be 'ntk' or "
+            "'standard'."
+        )
+    if isinstance(out, bool) or not isinstance(out, int) or out < 1:
+        raise ArgumentError(f"{name} got {out!r} output channels; give a positive integer.")
+    pair = isinstance(layer.s, tuple) and len(layer.s) == 2
+    if not pair or not all(isinstance(v, int) and v > 0 for v in layer.s):
+        raise ArgumentError(f"{name} got s={layer.s!r}; give two positive integers.")
+    for argument in ("W_std", "b_std"):
+        value = getattr(layer, argument)
+        if is_number(value) and not (math.isfinite(value) and value >= 0):
+            raise ArgumentError(
+                f"{name} got {argument}={value!r}; give a finite, non-negative standard deviation."
+            )
+
+
+def coefficients(layer: Any, at: Place, fan_in: int) -> Coefficients:
+    r"""Return the scales of a layer with weights, for ``fan_in`` inputs to each unit.
+
+    In the NTK parameterization :math:`K' = \sigma_w^2 K + \sigma_b^2` and
+    :math:`\Theta' = \sigma_w^2 \Theta + K'` (Jacot et al. 2018, theorem 1). In the standard one
+    :math:`\Theta' = \sigma_w^2 \Theta + \frac{N}{s_0} K + 1` (Sohl-Dickstein et al. 2020, eq. 10),
+    with :math:`N` the fan-in.
+    """
+    scale = at.number(layer.W_std) ** 2
+    bias = None if layer.b_std is None else at.number(layer.b_std) ** 2
+    if layer.parameterization == "ntk":
+        return Coefficients(scale, bias, scale, bias)
+    trained_bias = None if layer.b_std is None else 1.0
+    return Coefficients(scale, bias, fan_in / layer.s[0], trained_bias)
+
+
+def draw(layer: Any, at: Place, rng: Any, shape: tuple[int, ...], ndim: int) -> Any:
+    """Return parameters ``(W, b)``; ``shape`` is the shape of ``W``, ``ndim`` that of the output."""
+    rng_w, rng_b = at.backend.split(rng, 2)
+    b_shape = (*(1,) * (ndim - 1), shape[-1])
+    w = at.backend.normal(rng_w, shape, at.dtype, at.device)
+    b = None
+    if layer.b_std is not None:
+        b = at.backend.normal(rng_b, b_shape, at.dtype, at.device)
+    if layer.parameterization == "ntk":
+        return w, b
+    fan_in = math.prod(shape[:-1])
+    w = w * (at.number(layer.W_std) * math.sqrt(layer.s[0] / fan_in))
+    return w, None if b is None else b * at.number(layer.b_std)
+
+
+def scales(layer: Any, at: Place, fan_in: int) -> tuple[Any, Any]:
+    """Return the factors of ``W`` and of ``b`` in the forward pass."""
+    if layer.parameterization == "standard":
+        return 1 / math.sqrt(layer.s[0]), 1.0
+    b = 1.0 if layer.b_std is None else at.number(layer.b_std)
+    return at.number(layer.W_std) * (1 / math.sqrt(fan_in)), b
+
+
+def affine(layer: Any, at: Place, params: Any, rows: Array) -> Array:
+    """Return ``w_scale * rows W + b_scale * b`` for rows whose last axis is the fan-in."""
+    w, b = params
+    w = at.xp.reshape(w, (-1, w.shape[-1]))
+    w_scale, b_scale = scales(layer, at, w.shape[0])
+    out = w_scale * matmul(at, rows, w)
+    return out if b is None else out + b_scale * at.xp.reshape(b, (-1,))
+
+
+def affine_vjp(layer: Any, at: Place, params: Any, rows: Array, grad: Array) -> tuple[Any, Array]:
+    """Return the gradients of :func:`affine` in the parameters and in ``rows``."""
+    xp, (w, b) = at.xp, params
+    flat_w = xp.reshape(w, (-1, w.shape[-1]))
+    w_scale, b_scale = scales(layer, at, flat_w.shape[0])
+    flat = xp.reshape(grad, (-1, grad.shape[-1]))
+    inputs = xp.reshape(rows, (-1, rows.shape[-1]))
+    grad_w = w_scale * matmul(at, xp.matrix_transpose(inputs), flat)
+    grad_b = None if b is None else xp.reshape(b_scale * xp.sum(flat, axis=0), b.shape)
+    grad_rows = w_scale * matmul(at, flat, xp.matrix_transpose(flat_w))
+    return (xp.reshape(grad_w, w.shape), grad_b), xp.reshape(grad_rows, rows.shape)

@@ -1,0 +1,126 @@
+"""What convolutions and pools share: windows over space, on covariances and on finite arrays."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import lru_cache
+from typing import Any
+
+from ntcore.backend import Array, Place, host
+from ntcore.cov import Tap
+from ntcore.errors import ShapeError
+from ntcore.ops import gather_sum
+from ntcore.shape import Shape, Window, check_padding, check_sizes
+
+Windows = tuple[Window, ...]
+
+
+def check_window(
+    name: str, widths: tuple[int, ...], strides: tuple[int, ...] | None, padding: str, what: str
+) -> None:
+    """Raise :class:`~ntcore.errors.ArgumentError` unless a window's arguments make sense."""
+    check_padding(padding, name)
+    check_sizes(widths, what, name)
+    if strides is not None:
+        check_sizes(strides, "strides", name)
+        if len(strides) != len(widths):
+            raise ShapeError(
+                f"{name} got {what}={widths} and strides={strides}; give one stride per window "
+                "size."
+            )
+
+
+def make_windows(
+    sizes: tuple[int, ...], widths: tuple[int, ...], strides: tuple[int, ...] | None, padding: str
+) -> Windows:
+    """Return the window of each spatial axis."""
+    steps = strides or (1,) * len(widths)
+    return tuple(Window(*a, padding) for a in zip(sizes, widths, steps, strict=True))
+
+
+def wrong_ndim(layer: object, shape: Shape, ndim: int) -> ShapeError:
+    """Return the error for an input whose number of spatial axes is not ``ndim``."""
+    return ShapeError(
+        f"{layer!r} slides over {ndim} spatial axes but its input has {shape.ndim} (spatial sizes "
+        f"{shape.spatial}); give it one window size per spatial axis."
+    )
+
+
+def out_sizes(layer: object, shape: Shape, windows: Windows) -> tuple[int, ...]:
+    """Return the spatial sizes of the output of a window, or say why it does not fit."""
+    sizes = tuple(w.out for w in windows)
+    if min(sizes, default=1) < 1:
+        raise ShapeError(
+            f"{layer!r} does not fit an input of spatial sizes {shape.spatial}; use a smaller "
+            "window or padding='SAME'."
+        )
+    return sizes
+
+
+def shared_taps(w1: Window, w2: Window) -> tuple[Tap, ...]:
+    """Return the taps of a convolution: both positions are read at the same tap."""
+    return tuple((tuple(w1.sources(t)), tuple(w2.sources(t))) for t in range(w1.width))
+
+
+def independent_taps(w1: Window, w2: Window) -> tuple[Tap, ...]:
+    """Return the taps of a pool: each position is read at every tap."""
+    every = itertools.product(range(w1.width), range(w2.width))
+    return tuple((tuple(w1.sources(t)), tuple(w2.sources(u))) for t, u in every)
+
+
+def edge_counts(window: Window) -> list[int]:
+    """Return the number of inputs, as opposed to padding, that each output reads."""
+    reads = zip(*(window.sources(t) for t in range(window.width)), strict=True)
+    return [sum(x >= 0 for x in taps) for taps in reads]
+
+
+# --- finite arrays ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def _reads(windows: Windows) -> Any:
+    """Return the flat input position, or -1, read by each output position at each tap."""
+    np = host().namespace
+    flat = np.zeros((1, 1), dtype=np.int64)
+    for w in windows:
+        axis = np.asarray([w.sources(t) for t in range(w.width)]).T
+        outer, inner = flat[:, None, :, None], axis[None, :, None, :]
+        joined = np.where((outer < 0) | (inner < 0), -1, outer * w.size + inner)
+        flat = joined.reshape(flat.shape[0] * w.out, flat.shape[1] * w.width)
+    return flat
+
+
+@lru_cache(maxsize=512)
+def _readers(windows: Windows) -> tuple[Any, Any]:
+    """Return, for each flat input position, the (output, tap) pairs that read it."""
+    np = host().namespace
+    reads = _reads(windows).reshape(-1)
+    positions = math.prod(w.size for w in windows)
+    found: list[list[int]] = [[] for _ in range(positions)]
+    for slot, p in enumerate(reads.tolist()):
+        if p >= 0:
+            found[p].append(slot)
+    most = max(map(len, found))
+    index = np.asarray([f + [0] * (most - len(f)) for f in found]).T
+    valid = np.asarray([[t < len(f) for f in found] for t in range(most)])
+    return index, valid
+
+
+def patches(at: Place, x: Array, windows: Windows) -> Array:
+    """Return ``(n, out positions, taps, C)`` from ``(n, *spatial, C)``, zero at padding."""
+    n, channels = x.shape[0], x.shape[-1]
+    reads = _reads(windows)
+    flat = at.xp.reshape(x, (n, -1, channels))
+    index, valid = reads.reshape(1, -1).clip(min=0), reads.reshape(1, -1) >= 0
+    found = gather_sum(at, flat, index, None if valid.all() else valid)
+    return at.xp.reshape(found, (n, *reads.shape, channels))
+
+
+def unpatch(at: Place, grad: Array, windows: Windows) -> Array:
+    """Return the transpose of :func:`patches` applied to a gradient."""
+    n, positions, taps, channels = grad.shape
+    index, valid = _readers(windows)
+    flat = at.xp.reshape(grad, (n, positions * taps, channels))
+    found = gather_sum(at, flat, index, valid)
+    return at.xp.reshape(found, (n, *(w.size for w in windows), channels))

@@ -1,0 +1,82 @@
+"""What passes between layers: the second moments of a pair of batches, and what they are worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ntcore.backend import Array, Place
+from ntcore.cov import Cov, Layout
+from ntcore.record import Record, leaf, record
+from ntcore.shape import Shape
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Static facts about one edge of a network.
+
+    Attributes
+    ----------
+    gaussian : bool
+        Channels are independent, identically distributed Gaussians given the inputs, which is
+        what an elementwise nonlinearity needs below it.
+    is_input : bool
+        The edge is an input of the network.
+    trained : bool
+        A layer below has parameters, so that the NTK is not zero.
+    roots : frozenset of int or None
+        Which weights, or inputs, the edge is linear in; two edges that share a root are
+        correlated. A layer with weights of its own returns None and the plan numbers it.
+    """
+
+    gaussian: bool = False
+    is_input: bool = False
+    trained: bool = False
+    roots: frozenset[int] | None = None
+
+
+FRESH = Traits(gaussian=True, trained=True)
+
+
+@record
+class Moments(Record):
+    """The moments of one edge between two batches.
+
+    Attributes
+    ----------
+    nngp, ntk : Cov
+        The covariance and the neural tangent kernel. ``ntk`` is None where it is zero or was not
+        asked for.
+    side1, side2 : Cov or None
+        Paired blocks: the covariance of every example with itself, for each batch, at the
+        offsets the plan asks for.
+    same : array or None
+        ``(n1, n2)``, true where both examples are one and the same; None where none are.
+    """
+
+    nngp: Cov = leaf()
+    ntk: Cov | None = leaf(None)
+    side1: Cov | None = leaf(None)
+    side2: Cov | None = leaf(None)
+    same: Array | None = leaf(None)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The static circumstances of one layer's ``push``.
+
+    Attributes
+    ----------
+    at : Place
+        Backend, data type and device.
+    inputs : tuple of Shape
+        The shape of each input edge (of the first batch).
+    layout : Layout
+        The layout that the output block must have.
+    ntk : bool
+        Whether the NTK is asked for.
+    """
+
+    at: Place
+    inputs: tuple[Shape, ...]
+    layout: Layout
+    ntk: bool

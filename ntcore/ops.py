@@ -1,0 +1,132 @@
+"""The named operations a backend may fuse; the body of each one is its reference.
+
+Every operation takes the :class:`~ntcore.backend.Place` first. ``Backend.fused`` maps a name to
+a replacement with the same arguments; the conformance suite compares each replacement with the
+body here, and :func:`recording` tells which ones ran.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar
+
+from ntcore.backend import Array, Place
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+REFERENCE: dict[str, Callable[..., Any]] = {}
+_ran: ContextVar[dict[str, int] | None] = ContextVar("ran", default=None)
+
+
+def fusable(reference: F) -> F:
+    """Let a backend replace an operation by the entry of the same name in ``Backend.fused``."""
+    name = reference.__name__
+    REFERENCE[name] = reference
+
+    @wraps(reference)
+    def dispatch(at: Place, *args: Any) -> Any:
+        chosen = at.backend.fused.get(name, reference)
+        counts = _ran.get()
+        if counts is not None and chosen is not reference:
+            counts[name] = counts.get(name, 0) + 1
+        return chosen(at, *args)
+
+    return dispatch  # type: ignore[return-value]
+
+
+@contextmanager
+def recording() -> Iterator[dict[str, int]]:
+    """Count, by name, the fused operations that run inside the ``with`` block."""
+    counts: dict[str, int] = {}
+    token = _ran.set(counts)
+    try:
+        yield counts
+    finally:
+        _ran.reset(token)
+
+
+@fusable
+def matmul(at: Place, a: Array, b: Array) -> Array:
+    """Matrix product in the full precision of the data type."""
+    return at.xp.matmul(a, b)
+
+
+@fusable
+def gather_sum(at: Place, x: Array, index: Any, valid: Any) -> Array:
+    r"""Sum of gathered entries, :math:`y_{a m b} = \sum_t v_{t m}\, x_{a\, I_{t m}\, b}`.
+
+    Parameters
+    ----------
+    x : array, ``(A, M, B)``
+    index : host array of integers, ``(T, M')``
+    valid : host array of booleans, ``(T, M')``, or None where every entry is valid
+    """
+    xp = at.xp
+    total = None
+    for t in range(index.shape[0]):
+        term = xp.take(x, at.index(index[t]), axis=1)
+        if valid is not None and not valid[t].all():
+            term = xp.where(at.index(valid[t])[None, :, None], term, xp.zeros_like(term))
+        total = term if total is None else total + term
+    return total
+
+
+@fusable
+def rectifier(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    r"""Moments of :math:`x_+ = \max(x, 0)` and of its derivative.
+
+    For :math:`(u, v) \sim N(0, [[q_1, k], [k, q_2]])`, with
+    :math:`s = \sqrt{q_1 q_2 - k^2}` and :math:`\theta = \mathrm{atan2}(s, k)`,
+
+    .. math:: E[u_+ v_+] = \frac{s + (\pi - \theta) k}{2 \pi}, \qquad
+              E[1_{u > 0} 1_{v > 0}] = \frac{\pi - \theta}{2 \pi}
+
+    (Cho and Saul 2009, eq. 5 to 7). The sine is formed relative to the larger variance, so that
+    nothing under- or overflows with depth and coincident inputs give exactly 0.
+    """
+    xp = at.xp
+    s = residual(at, k, q1, q2)
+    turned = math.pi - angle(at, s, k)
+    return (s + turned * k) / (2 * math.pi), turned / (2 * math.pi)
+
+
+@fusable
+def arcsine(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    r"""Moments of :math:`\mathrm{erf}(x)` and of its derivative.
+
+    .. math:: E[\mathrm{erf}(u)\,\mathrm{erf}(v)] = \frac{2}{\pi}
+              \arcsin \frac{2k}{\sqrt{(1 + 2 q_1)(1 + 2 q_2)}}, \qquad
+              E[\mathrm{erf}'(u)\,\mathrm{erf}'(v)] = \frac{4}{\pi}
+              \frac{1}{\sqrt{(1 + 2 q_1)(1 + 2 q_2) - 4 k^2}}
+
+    (Williams 1997, eq. 11). The arc sine is an ``atan2`` whose second argument is a sum of
+    non-negative terms.
+    """
+    xp = at.xp
+    s = residual(at, k, q1, q2)
+    root = xp.sqrt(1 + 2 * (q1 + q2) + (2 * s) ** 2)
+    return 2 / math.pi * xp.atan2(2 * k, root), 4 / math.pi / root
+
+
+def residual(at: Place, k: Array, q1: Array, q2: Array) -> Array:
+    r""":math:`\sqrt{q_1 q_2 - k^2}`, exactly 0 for coincident inputs, with finite gradients."""
+    xp = at.xp
+    larger, smaller = xp.maximum(q1, q2), xp.minimum(q1, q2)
+    some = larger > 0
+    scale = xp.where(some, larger, xp.ones_like(larger))
+    square = smaller / scale - (k / scale) ** 2
+    positive = square > 0
+    root = xp.sqrt(xp.where(positive, square, xp.ones_like(square)))
+    return xp.where(positive, scale * root, xp.zeros_like(root))
+
+
+def angle(at: Place, s: Array, k: Array) -> Array:
+    """``atan2(s, k)`` in ``[0, pi]``, a right angle where both are 0, with finite gradients."""
+    xp = at.xp
+    neither = (s == 0) & (k == 0)
+    adjacent = xp.where(neither, xp.ones_like(k), k)
+    return xp.where(neither, xp.full_like(k, math.pi / 2), xp.atan2(s, adjacent))

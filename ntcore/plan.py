@@ -1,0 +1,349 @@
+"""What will be computed: the shape, the traits and the need of every edge, without any array.
+
+A plan is worked out in two passes. Forwards, every layer says the shape and the traits of its
+output, and refuses what has no Gaussian limit. Backwards, from the entries asked for at the
+output, every layer says which offsets of its input they take. Plans are cached by the structure
+of the network, never by the values of its leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ntcore.cov import Layout, layout_of
+from ntcore.errors import ShapeError
+from ntcore.inputs import Inputs, leaves_of
+from ntcore.layers.base import Layer
+from ntcore.moments import Traits
+from ntcore.need import Need, describe, diagonal, everything, union
+from ntcore.network import Tree, walk
+from ntcore.record import Record, skeleton
+from ntcore.shape import Shape
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One edge of a network: what flows there, and which of its entries are asked for.
+
+    ``cross`` is the need of the block between the two batches; ``side1`` and ``side2`` are those
+    of each batch with itself. None asks for nothing.
+    """
+
+    shape1: Shape
+    shape2: Shape
+    traits: Traits
+    cross: Need | None = None
+    side1: Need | None = None
+    side2: Need | None = None
+
+    def layout(self, block: str = "cross") -> Layout:
+        """Return the layout of a block: ``'cross'``, ``'side1'`` or ``'side2'``."""
+        need = getattr(self, block)
+        one, two = _block_shapes(self, block)
+        return layout_of(need, one.spatial, two.spatial, paired=block != "cross")
+
+    @property
+    def entries(self) -> int:
+        """Entries of the cross block for each pair of examples."""
+        return 0 if self.cross is None else self.layout().entries
+
+    def __str__(self) -> str:
+        if self.cross is None:
+            return "-"
+        pairs = zip(self.cross.axes, self.shape1.spatial, self.shape2.spatial, strict=True)
+        return " x ".join(describe(d, (a, b)) for d, a, b in pairs) or "."
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer at work: its structure, the edges it reads and the edge it writes."""
+
+    layer: Layer
+    inputs: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Totals over a whole kernel, for the cross block.
+
+    Attributes
+    ----------
+    entries : int
+        Entries computed, over all edges and pairs.
+    flops : float
+        Floating-point operations, about.
+    bytes_moved : float
+        Bytes read and written by the layers, about.
+    bytes_widest : float
+        Bytes of the widest edge, were it held for all pairs at once.
+    bytes_result : float
+        Bytes of the result.
+    """
+
+    entries: int
+    flops: float
+    bytes_moved: float
+    bytes_widest: float
+    bytes_result: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a plan.
+
+    Attributes
+    ----------
+    ntk : bool
+        Whether the NTK is computed beside the NNGP kernel.
+    cov : bool
+        Whether the variances of the output are asked for as well.
+    diagonal_spatial : bool
+        Whether only offset 0 of the output is asked for.
+    minimal : bool
+        False asks for every offset at every edge; it only costs, and serves to check plans.
+    itemsize : int
+        Bytes of a number.
+    """
+
+    ntk: bool = True
+    cov: bool = False
+    diagonal_spatial: bool = False
+    minimal: bool = True
+    itemsize: int = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network at given input shapes, worked out edge by edge; printing shows every edge.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The layers in the order in which they run.
+    edges : tuple of Edge
+        The edges, inputs first.
+    inputs, outputs : tree of int
+        The edges the network reads and writes, in the structure of its inputs and outputs.
+    pairs : int
+        Pairs of examples to be computed.
+    options : Options
+        What was asked for.
+    """
+
+    steps: tuple[Step, ...]
+    edges: tuple[Edge, ...]
+    inputs: Tree
+    outputs: Tree
+    pairs: int
+    options: Options
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks are computed: 1 for the NNGP kernel alone, 2 with the NTK."""
+        return 2 if self.options.ntk else 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return self.options.itemsize
+
+    @property
+    def cost(self) -> Cost:
+        """Entries, FLOPs and bytes of the cross block, over all pairs."""
+        entries = [e.entries for e in self.edges]
+        item = self.itemsize * self.blocks * self.pairs
+        outputs = leaves_of(self.outputs)
+        moved = sum(sum(entries[i] for i in s.inputs) + entries[s.output] for s in self.steps)
+        return Cost(
+            entries=sum(entries) * self.pairs,
+            flops=sum(self.flops(s) for s in self.steps),
+            bytes_moved=float(moved * item),
+            bytes_widest=float(max(entries) * item),
+            bytes_result=float(sum(entries[i] for i in outputs) * item),
+        )
+
+    def flops(self, step: Step) -> float:
+        """Return the floating-point operations of one layer over all pairs."""
+        per_entry = step.layer.flops(tuple(self.edges[i].shape1 for i in step.inputs))
+        return per_entry * self.edges[step.output].entries * self.blocks * self.pairs
+
+    def __str__(self) -> str:
+        rows = [("layer", "shape", "offsets", "entries/pair", "FLOPs", "bytes")]
+        rows += [self._row("input", i, 0.0) for i in leaves_of(self.inputs)]
+        rows += [self._row(repr(s.layer), s.output, self.flops(s)) for s in self.steps]
+        cost = self.cost
+        total = (
+            f"{self.pairs:,} pairs, {cost.entries:,} entries, {_short(cost.flops)} FLOPs, "
+            f"{_short(cost.bytes_moved)}B moved, {_short(cost.bytes_widest)}B widest edge, "
+            f"{_short(cost.bytes_result)}B result"
+        )
+        return "\n".join([*_table(rows), total])
+
+    def _row(self, name: str, edge: int, flops: float) -> tuple[str, ...]:
+        e = self.edges[edge]
+        shape = "x".join(map(str, (*e.shape1.spatial, e.shape1.channels)))
+        held = e.entries * self.blocks * self.pairs * self.itemsize
+        return name, shape, str(e), f"{e.entries:,}", _short(flops), f"{_short(held)}B"
+
+
+def make_plan(network: Record, inputs: Inputs, options: Options) -> Plan:
+    """Plan a network for inputs of the given shapes.
+
+    Raises
+    ------
+    PlanError
+        If the network has no Gaussian limit as composed.
+    ShapeError
+        If a layer does not fit its input.
+    """
+    return _plan(skeleton(network), inputs, options)
+
+
+@lru_cache(maxsize=256)
+def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
+    edges, entered = _input_edges(inputs)
+    steps: list[Step] = []
+
+    def emit(layer: Layer, ids: tuple[int, ...]) -> int:
+        steps.append(Step(layer, ids, len(edges)))
+        edges.append(_output_edge(layer, [edges[i] for i in ids], len(steps)))
+        return len(edges) - 1
+
+    outputs = walk(network, entered, emit)
+    for i in leaves_of(outputs):
+        edges[i] = _asked(edges[i], options)
+    for step in reversed(steps):
+        _ask_inputs(edges, step)
+    if not options.minimal:
+        edges[:] = [_ask_everything(e) for e in edges]
+    return Plan(tuple(steps), tuple(edges), entered, outputs, inputs.pairs, options)
+
+
+# --- forwards -----------------------------------------------------------------------------------
+
+
+def _input_edges(inputs: Inputs) -> tuple[list[Edge], Tree]:
+    edges: list[Edge] = []
+    traits = iter(inputs.traits)
+
+    def enter(a: Tree, b: Tree) -> Tree:
+        if isinstance(a, tuple) or isinstance(b, tuple):
+            if type(a) is not type(b) or len(a) != len(b):
+                raise ShapeError("x1 and x2 hold different numbers of inputs; pass as many.")
+            return tuple(enter(x, y) for x, y in zip(a, b, strict=True))
+        _check_pair(a, b)
+        roots = frozenset({-1 - len(edges)})
+        edges.append(Edge(a, b, replace(next(traits), roots=roots)))
+        return len(edges) - 1
+
+    return edges, enter(inputs.shapes1, inputs.shapes2)
+
+
+def _check_pair(a: Shape, b: Shape) -> None:
+    if a.ndim != b.ndim or a.channels != b.channels:
+        raise ShapeError(
+            f"x1 has {a.ndim} spatial axes and {a.channels} channels but x2 has {b.ndim} and "
+            f"{b.channels}; both need the same number of each."
+        )
+    if 0 in (*a.spatial, a.channels, *b.spatial):
+        raise ShapeError(
+            f"an input has a spatial axis or channels of size 0 (spatial {a.spatial}, channels "
+            f"{a.channels}); every size must be at least 1."
+        )
+
+
+def _output_edge(layer: Layer, inputs: list[Edge], number: int) -> Edge:
+    for edge in inputs:
+        _check_axes(layer, edge.shape1)
+    traits = layer.traits(*(e.traits for e in inputs))
+    if traits.roots is None:
+        traits = replace(traits, roots=frozenset({number}))
+    shape1 = layer.shape(*(e.shape1 for e in inputs))
+    shape2 = layer.shape(*(e.shape2 for e in inputs))
+    return Edge(shape1, shape2, traits)
+
+
+def _check_axes(layer: Layer, shape: Shape) -> None:
+    wanted = layer.axes_in(shape.ndim + 2)
+    have = shape.axes
+    if wanted is not None and (wanted.batch, wanted.channel) != (have.batch, have.channel):
+        raise ShapeError(
+            f"{layer!r} expects the batch on axis {wanted.batch} and the channels on axis "
+            f"{wanted.channel}, but they are on axes {have.batch} and {have.channel}; give every "
+            "layer the same batch_axis and channel_axis."
+        )
+
+
+# --- backwards ----------------------------------------------------------------------------------
+
+
+def _asked(edge: Edge, options: Options) -> Edge:
+    if options.diagonal_spatial:
+        full = one = two = diagonal(edge.shape1.ndim)
+    else:
+        full = everything(edge.shape1.spatial, edge.shape2.spatial)
+        one = everything(edge.shape1.spatial, edge.shape1.spatial)
+        two = everything(edge.shape2.spatial, edge.shape2.spatial)
+    edge = replace(edge, cross=union([edge.cross, full]))
+    if not options.cov:
+        return edge
+    return replace(edge, side1=union([edge.side1, one]), side2=union([edge.side2, two]))
+
+
+def _ask_inputs(edges: list[Edge], step: Step) -> None:
+    out = edges[step.output]
+    for i in step.inputs:
+        edge = edges[i]
+        found = {
+            block: union([getattr(edge, block), _asked_of(step.layer, out, edge, block)])
+            for block in ("cross", "side1", "side2")
+        }
+        edges[i] = replace(edge, **found)
+
+
+def _asked_of(layer: Layer, out: Edge, edge: Edge, block: str) -> Need | None:
+    need = getattr(out, block)
+    one, two = _block_shapes(edge, block)
+    below = None if need is None else layer.need(need, one, two)
+    if block == "cross":
+        return below
+    used = out.cross is not None or need is not None
+    return union([below, layer.sides(one) if used else None])
+
+
+def _block_shapes(edge: Edge, block: str) -> tuple[Shape, Shape]:
+    first = edge.shape2 if block == "side2" else edge.shape1
+    return first, edge.shape1 if block == "side1" else edge.shape2
+
+
+def _ask_everything(edge: Edge) -> Edge:
+    one, two = edge.shape1.spatial, edge.shape2.spatial
+    asked = {"cross": everything(one, two), "side1": everything(one, one)}
+    asked["side2"] = everything(two, two)
+    return replace(edge, **{k: v for k, v in asked.items() if getattr(edge, k) is not None})
+
+
+# --- printing ----------------------------------------------------------------------------------
+
+
+def _short(x: float) -> str:
+    """Write a number with three digits and a prefix."""
+    if x < 1000:
+        return f"{x:.0f} "
+    power = min(int(math.log10(x) // 3), 6)
+    return f"{x / 1000**power:.3g} {'_kMGTPE'[power]}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    left = {0, 1, 2}
+    return [
+        "  ".join(
+            c.ljust(w) if i in left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,138 @@
+"""Frozen data with two kinds of field: static structure, and leaves that hold numbers or arrays.
+
+Layers, networks, covariance blocks and kernels are all records. The split lets a network be
+hashed and cached by its structure while its leaves are traced values or tensors that require
+grad, and makes every record a pytree for the libraries that have pytrees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, dataclass_transform
+
+R = TypeVar("R", bound="Record")
+
+_ROLE = "ntcore"
+_classes: list[type[Record]] = []
+_listeners: list[Callable[[type[Record]], None]] = []
+
+
+class _Present:
+    """Stands in a skeleton for a leaf that has a value."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+PRESENT = _Present()
+
+
+def leaf(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+    """Declare a field that holds a number, an array, ``None`` or a tree of records."""
+    return dataclasses.field(default=default, metadata={_ROLE: "leaf"}, **kwargs)
+
+
+class Record:
+    """Base of frozen dataclasses made by :func:`record`."""
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            if not _is_default(getattr(self, f.name), f.default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and _key(self) == _key(other)
+
+    def __hash__(self) -> int:
+        return hash(_key(self))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(leaf, dataclasses.field))
+def record(cls: type[R]) -> type[R]:
+    """Make ``cls`` a frozen dataclass whose equality and hash do not compare arrays."""
+    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    _classes.append(made)
+    for listener in _listeners:
+        listener(made)
+    return made
+
+
+def on_record(listener: Callable[[type[Record]], None]) -> None:
+    """Call ``listener`` with every record class there is and will be."""
+    _listeners.append(listener)
+    for cls in list(_classes):
+        listener(cls)
+
+
+def split(value: Record) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the leaf values and the static values of a record, each in field order."""
+    leaves, static = [], []
+    for f in dataclasses.fields(value):  # type: ignore[arg-type]
+        (leaves if _is_leaf(f) else static).append(getattr(value, f.name))
+    return tuple(leaves), tuple(static)
+
+
+def join(cls: type[R], leaves: tuple[Any, ...], static: tuple[Any, ...]) -> R:
+    """Rebuild a record from :func:`split`, without running the checks of its constructor."""
+    rest_leaves, rest_static = iter(leaves), iter(static)
+    made = object.__new__(cls)
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        object.__setattr__(made, f.name, next(rest_leaves if _is_leaf(f) else rest_static))
+    return made
+
+
+def map_leaves(value: Any, fn: Callable[[Any], Any]) -> Any:
+    """Apply ``fn`` to every leaf of a tree of records, tuples and values; ``None`` stays."""
+    if isinstance(value, Record):
+        leaves, static = split(value)
+        return join(type(value), tuple(map_leaves(x, fn) for x in leaves), static)
+    if isinstance(value, tuple):
+        return tuple(map_leaves(x, fn) for x in value)
+    return None if value is None else fn(value)
+
+
+def iter_leaves(value: Any) -> Iterator[Any]:
+    """Yield every leaf of a tree of records and tuples that is not ``None``."""
+    if isinstance(value, Record):
+        value = split(value)[0]
+    if isinstance(value, tuple):
+        for x in value:
+            yield from iter_leaves(x)
+    elif value is not None:
+        yield value
+
+
+def skeleton(value: R) -> R:
+    """Return the structure of a record: every leaf that has a value becomes ``PRESENT``."""
+    return map_leaves(value, lambda _: PRESENT)
+
+
+def _is_leaf(f: dataclasses.Field[Any]) -> bool:
+    return f.metadata.get(_ROLE) == "leaf"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    simple = (bool, int, float, str, tuple, type(None))
+    return isinstance(value, simple) and type(value) is type(default) and value == default
+
+
+def _key(value: Any) -> Any:
+    """Hashable stand-in for a value: plain values as they are, arrays by identity."""
+    if isinstance(value, Record):
+        leaves, static = split(value)
+        return type(value), tuple(map(_key, leaves)), static
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
+    plain = value is None or isinstance(value, (bool, int, float, complex, str, _Present))
+    return value if plain else ("id", id(value))

@@ -1,0 +1,128 @@
+"""Sizes and axes of one edge of a network, and the arithmetic of windows; no arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ntcore.errors import ArgumentError, ShapeError
+
+PADDINGS = ("SAME", "VALID", "CIRCULAR")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where the user keeps the batch, the channels and each spatial axis of an array.
+
+    ``spatial[i]`` is the user's axis of ntcore's spatial axis ``i``.
+    """
+
+    batch: int
+    channel: int
+    spatial: tuple[int, ...]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The user's axes in ntcore's order: batch, spatial axes, channels."""
+        return (self.batch, *self.spatial, self.channel)
+
+    @property
+    def inverse(self) -> tuple[int, ...]:
+        """The permutation back from ntcore's order to the user's."""
+        order = self.order
+        return tuple(order.index(i) for i in range(len(order)))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one edge, without the batch: spatial sizes, channels, the user's axes."""
+
+    spatial: tuple[int, ...]
+    channels: int
+    axes: Axes
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.spatial)
+
+    def full(self, batch: int) -> tuple[int, ...]:
+        """Return the shape of the user's array that holds ``batch`` examples."""
+        sizes = (batch, *self.spatial, self.channels)
+        return tuple(sizes[i] for i in self.axes.inverse)
+
+    def with_sizes(self, spatial: tuple[int, ...], channels: int | None = None) -> Shape:
+        """Return the shape with other sizes on the same axes."""
+        return Shape(spatial, self.channels if channels is None else channels, self.axes)
+
+
+def default_axes(ndim: int, batch_axis: int = 0, channel_axis: int = -1) -> Axes:
+    """Return the axes of an ``ndim``-dimensional array, spatial axes in the user's order.
+
+    Raises
+    ------
+    ShapeError
+        If an axis is out of range, or the batch and the channels share one.
+    """
+    if not (-ndim <= batch_axis < ndim and -ndim <= channel_axis < ndim):
+        raise ShapeError(
+            f"batch_axis={batch_axis} and channel_axis={channel_axis} do not fit an array of "
+            f"{ndim} axes; each must lie between {-ndim} and {ndim - 1}."
+        )
+    batch, channel = batch_axis % ndim, channel_axis % ndim
+    if batch == channel:
+        raise ShapeError(
+            f"batch_axis={batch_axis} and channel_axis={channel_axis} are the same axis of an "
+            f"array of {ndim} axes; an array needs one axis for each."
+        )
+    return Axes(batch, channel, tuple(i for i in range(ndim) if i not in (batch, channel)))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window along one axis: output ``p`` reads inputs ``stride * p + t - low``."""
+
+    size: int
+    width: int
+    stride: int
+    padding: str
+
+    @property
+    def out(self) -> int:
+        """Number of output positions."""
+        if self.padding == "VALID":
+            return max(0, (self.size - self.width) // self.stride + 1)
+        return -(-self.size // self.stride)
+
+    @property
+    def low(self) -> int:
+        """Positions padded before the first input."""
+        if self.padding == "VALID":
+            return 0
+        return max(0, (self.out - 1) * self.stride + self.width - self.size) // 2
+
+    def sources(self, tap: int) -> list[int]:
+        """Return the input position that each output reads at a tap, -1 for padding."""
+        reads = [self.stride * p + tap - self.low for p in range(self.out)]
+        if self.padding == "CIRCULAR":
+            return [x % self.size for x in reads]
+        return [x if 0 <= x < self.size else -1 for x in reads]
+
+
+def check_padding(padding: str, name: str) -> None:
+    """Raise :class:`ArgumentError` unless ``padding`` is one that ntcore knows."""
+    if padding not in PADDINGS:
+        raise ArgumentError(
+            f"{name} got padding={padding!r}; it must be one of {', '.join(PADDINGS)}."
+        )
+
+
+def check_sizes(values: tuple[int, ...], what: str, name: str) -> None:
+    """Raise :class:`ArgumentError` unless every value is a positive integer."""
+    if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values):
+        raise ArgumentError(f"{name} got {what}={values!r}; it must hold positive integers.")
+
+
+def by_axis(values: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """Return values given in the order of the user's spatial axes in ntcore's order."""
+    order = sorted(axes.spatial)
+    return tuple(values[order.index(i)] for i in axes.spatial)

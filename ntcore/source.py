@@ -1,0 +1,109 @@
+"""Where the moments of an input edge come from: batches of examples, or the result of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ntcore.backend import Array, Place, host
+from ntcore.cov import Layout, diagonal_of_user, of_inputs, of_user
+from ntcore.errors import PlanError
+from ntcore.moments import Moments
+from ntcore.result import Kernel
+
+Enter = Callable[..., Moments]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Examples ``start <= i < stop``, repeated at the end to fill ``width``."""
+
+    start: int
+    stop: int
+    width: int
+
+    def of(self, at: Place, x: Array, axis: int) -> Array:
+        """Return these examples of an array."""
+        if self.stop - self.start == self.width:
+            return x[(*(slice(None),) * axis, slice(self.start, self.stop), ...)]
+        np = host().namespace
+        index = np.minimum(np.arange(self.start, self.start + self.width), self.stop - 1)
+        return at.xp.take(x, at.index(index), axis=axis)
+
+
+class Source(Protocol):
+    """The moments of one input edge, for a block ``'cross'``, ``'side1'`` or ``'side2'``."""
+
+    def arrays(self, at: Place, block: str, one: Span, two: Span) -> tuple[Array | None, ...]:
+        """Return the arrays that a tile of a block is made of."""
+
+    @property
+    def moments(self) -> Enter:
+        """The function from those arrays to moments; one function per kind of source."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Two batches of examples, batch first and channels last."""
+
+    x1: Array
+    x2: Array
+
+    def arrays(self, at: Place, block: str, one: Span, two: Span) -> tuple[Array | None, ...]:
+        """Return both batches of a tile."""
+        first = self.x2 if block == "side2" else self.x1
+        second = self.x1 if block == "side1" else self.x2
+        return one.of(at, first, 0), two.of(at, second, 0)
+
+    @property
+    def moments(self) -> Enter:
+        """The covariance of two batches."""
+        return _of_examples
+
+
+@dataclass(frozen=True)
+class Given:
+    """The result of another kernel function; ``kernel`` has its arrays in one place."""
+
+    kernel: Kernel
+
+    def arrays(self, at: Place, block: str, one: Span, two: Span) -> tuple[Array | None, ...]:
+        """Return the tile of the kernels, or the examples of a side."""
+        k = self.kernel
+        if block == "cross":
+            both = (k.nngp, k.ntk)
+            return tuple(None if x is None else two.of(at, one.of(at, x, 0), 1) for x in both)
+        side = k.cov1 if block == "side1" or k.cov2 is None else k.cov2
+        if side is None:
+            raise PlanError(
+                "the network needs the variances of its input but the Kernel passed in has "
+                "cov1=None; pass a Kernel that kernel_fn returned with get=None."
+            )
+        return (one.of(at, _paired(at, side, k.diagonal_batch), 0), None)
+
+    @property
+    def moments(self) -> Enter:
+        """The blocks that the arrays of a kernel describe."""
+        return _of_diagonal if self.kernel.diagonal_spatial else _of_kernel
+
+
+def _of_examples(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
+    return Moments(of_inputs(at, arrays[0], arrays[1], layout))
+
+
+def _of_kernel(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
+    return Moments(*(None if x is None else of_user(at, x, layout) for x in arrays))
+
+
+def _of_diagonal(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
+    return Moments(*(None if x is None else diagonal_of_user(at, x, layout) for x in arrays))
+
+
+def _paired(at: Place, x: Array, diagonal_batch: bool) -> Array:
+    """Return ``(n, ...)`` from ``(n, ...)`` or from ``(n, n, ...)``."""
+    if diagonal_batch:
+        return x
+    index: Any = host().namespace.arange(x.shape[0]) * (x.shape[0] + 1)
+    flat = at.xp.reshape(x, (x.shape[0] * x.shape[0], *x.shape[2:]))
+    return at.xp.take(flat, at.index(index), axis=0)

@@ -1,0 +1,111 @@
+"""Cutting a kernel into tiles of pairs, and putting the tiles together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ntcore.backend import Array, Place
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Pairs of examples ``start1 <= i < stop1`` and ``start2 <= j < stop2``."""
+
+    start1: int
+    stop1: int
+    start2: int
+    stop2: int
+
+    @property
+    def on_diagonal(self) -> bool:
+        """Whether the tile compares a range of examples with itself."""
+        return (self.start1, self.stop1) == (self.start2, self.stop2)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A kernel of ``n1`` times ``n2`` pairs cut into blocks of ``step1`` times ``step2``.
+
+    A symmetric grid holds only tiles on and above the diagonal.
+    """
+
+    n1: int
+    n2: int
+    step1: int
+    step2: int
+    symmetric: bool
+
+    def __iter__(self) -> Iterator[Tile]:
+        for a in range(0, self.n1, self.step1):
+            for b in range(a if self.symmetric else 0, self.n2, self.step2):
+                yield Tile(a, min(a + self.step1, self.n1), b, min(b + self.step2, self.n2))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
+    """Return a grid whose tiles hold about ``pairs`` pairs, and at least one."""
+    pairs = max(pairs, 1)
+    if symmetric:
+        step = max(1, min(n1, math.isqrt(pairs)))
+        return Grid(n1, n2, step, step, True)
+    step1 = max(1, min(n1, math.isqrt(pairs)))
+    step2 = max(1, min(n2, pairs // step1))
+    step1 = max(1, min(n1, pairs // step2))
+    return Grid(n1, n2, step1, step2, False)
+
+
+class Assembly:
+    """The tiles of one array ``(n1, n2, ...)``, filled in where arrays can be written to."""
+
+    def __init__(self, at: Place, grid: Grid) -> None:
+        self._at, self._grid = at, grid
+        self._whole: Array = None
+        self._parts: dict[tuple[int, int], Array] = {}
+
+    def put(self, tile: Tile, x: Array) -> None:
+        """Add a tile; in a symmetric grid its mirror image is added too."""
+        if self._grid.symmetric and tile.on_diagonal:
+            x = (x + mirrored(self._at, x)) / 2
+        self._put(tile.start1, tile.start2, x)
+        if self._grid.symmetric and not tile.on_diagonal:
+            self._put(tile.start2, tile.start1, mirrored(self._at, x))
+
+    def _put(self, i: int, j: int, x: Array) -> None:
+        if not self._at.backend.mutable:
+            self._parts[i, j] = x
+            return
+        if self._whole is None:
+            shape = (self._grid.n1, self._grid.n2, *x.shape[2:])
+            if shape == x.shape:
+                self._whole = x
+                return
+            self._whole = self._at.xp.empty(shape, dtype=x.dtype, device=self._at.device)
+        self._whole[i : i + x.shape[0], j : j + x.shape[1], ...] = x
+
+    def result(self) -> Array:
+        """Return the whole array."""
+        if self._whole is not None:
+            return self._whole
+        starts1 = sorted({i for i, _ in self._parts})
+        starts2 = sorted({j for _, j in self._parts})
+        concat = self._at.xp.concat
+        rows = [
+            concat([self._parts[i, j] for j in starts2], axis=1)
+            if len(starts2) > 1
+            else self._parts[i, starts2[0]]
+            for i in starts1
+        ]
+        return concat(rows, axis=0) if len(rows) > 1 else rows[0]
+
+
+def mirrored(at: Place, x: Array) -> Array:
+    """Exchange the two examples, and the two positions on every spatial axis."""
+    order: list[Any] = [1, 0]
+    for k in range(2, x.ndim, 2):
+        order += [k + 1, k]
+    return at.xp.permute_dims(x, tuple(order))
