@@ -81,8 +81,9 @@ class Cov(Record):
     layout: Layout = None  # type: ignore[assignment]
 
     def affine(self, scale: Any, bias: Any = None) -> Cov:
-        """Return ``scale * K + bias``, where either may be None."""
-        data = self.data if scale is None else self.data * scale
+        """Return ``scale * K + bias``; a bias of None is 0."""
+        plain = isinstance(scale, float) and scale == 1.0
+        data = self.data if plain else self.data * scale
         return Cov(data if bias is None else data + bias, self.layout)
 
     def __add__(self, other: Cov) -> Cov:
@@ -100,8 +101,7 @@ class Cov(Record):
 def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> tuple[Any, Any]:
     """Return, for each tap and output entry of one axis, the input entry and its validity."""
     np = host().namespace
-    size1, size2, have = before
-    out1, out2, want = after
+    (size1, size2, have), want = before, after[2]
     rows = rows_of(before)
     place = np.full(size2, -1, dtype=np.int64)
     place[list(rows)] = np.arange(len(rows))

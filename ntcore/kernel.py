@@ -83,10 +83,11 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
             kernels[edge].put(tile, *_arrays(job, edge, moments))
         if progress is not None:
             progress(done + 1, len(tiles))
-    return {
-        e: Output(*kernels[e].result(), _side_array(job, e, side1), _side_array(job, e, side2))
-        for e in edges
-    }
+    results = {}
+    for e in edges:
+        nngp, ntk = kernels[e].result()
+        results[e] = Output(nngp, ntk, _side_array(job, e, side1), _side_array(job, e, side2))
+    return results
 
 
 class _Pair:

@@ -54,10 +54,10 @@ class Moments(Record):
     """
 
     nngp: Cov = leaf()
-    ntk: Cov | None = leaf(None)
-    side1: Cov | None = leaf(None)
-    side2: Cov | None = leaf(None)
-    same: Array | None = leaf(None)
+    ntk: Cov | None = leaf(default=None)
+    side1: Cov | None = leaf(default=None)
+    side2: Cov | None = leaf(default=None)
+    same: Array | None = leaf(default=None)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ntcore.shape import Window
 
@@ -87,7 +88,7 @@ def describe(offsets: Offsets, sizes: Sizes) -> str:
         return f"all {len(found)}"
     if len(found) <= 3:
         return ",".join(map(str, found))
-    steps = {b - a for a, b in zip(found, found[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(found)}
     if len(steps) == 1:
         step = steps.pop()
         return f"{found[0]}..{found[-1]}" + (f" step {step}" if step > 1 else "")

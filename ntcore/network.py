@@ -20,7 +20,7 @@ Emit = Callable[[Layer, tuple[Any, ...]], Any]
 class Serial(Record):
     """Layers and networks one after the other."""
 
-    layers: tuple[Record, ...] = leaf(())
+    layers: tuple[Record, ...] = leaf(default=())
 
     def __repr__(self) -> str:
         return f"serial({', '.join(map(repr, self.layers))})"
@@ -30,7 +30,7 @@ class Serial(Record):
 class Parallel(Record):
     """Layers and networks side by side, one for each input."""
 
-    branches: tuple[Record, ...] = leaf(())
+    branches: tuple[Record, ...] = leaf(default=())
 
     def __repr__(self) -> str:
         return f"parallel({', '.join(map(repr, self.branches))})"
@@ -149,4 +149,4 @@ def _first_declared(layers: tuple[Record, ...], ndims: Tree) -> Tree:
 def _any_axes(found: Tree) -> Axes | None:
     if isinstance(found, tuple):
         return next((a for a in map(_any_axes, found) if a is not None), None)
-    return found
+    return found if isinstance(found, Axes) else None

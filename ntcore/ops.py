@@ -88,7 +88,6 @@ def rectifier(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     (Cho and Saul 2009, eq. 5 to 7). The sine is formed relative to the larger variance, so that
     nothing under- or overflows with depth and coincident inputs give exactly 0.
     """
-    xp = at.xp
     s = residual(at, k, q1, q2)
     turned = math.pi - angle(at, s, k)
     return (s + turned * k) / (2 * math.pi), turned / (2 * math.pi)

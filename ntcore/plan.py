@@ -171,7 +171,9 @@ class Plan:
         return per_entry * self.edges[step.output].entries * self.blocks * self.pairs
 
     def __str__(self) -> str:
-        rows = [("layer", "shape", "offsets", "entries/pair", "FLOPs", "bytes")]
+        rows: list[tuple[str, ...]] = [
+            ("layer", "shape", "offsets", "entries/pair", "FLOPs", "bytes")
+        ]
         rows += [self._row("input", i, 0.0) for i in leaves_of(self.inputs)]
         rows += [self._row(repr(s.layer), s.output, self.flops(s)) for s in self.steps]
         cost = self.cost
@@ -301,7 +303,7 @@ def _ask_inputs(edges: list[Edge], step: Step) -> None:
             block: union([getattr(edge, block), _asked_of(step.layer, out, edge, block)])
             for block in ("cross", "side1", "side2")
         }
-        edges[i] = replace(edge, **found)
+        edges[i] = replace(edge, **found)  # type: ignore[arg-type]
 
 
 def _asked_of(layer: Layer, out: Edge, edge: Edge, block: str) -> Need | None:
@@ -323,7 +325,8 @@ def _ask_everything(edge: Edge) -> Edge:
     one, two = edge.shape1.spatial, edge.shape2.spatial
     asked = {"cross": everything(one, two), "side1": everything(one, one)}
     asked["side2"] = everything(two, two)
-    return replace(edge, **{k: v for k, v in asked.items() if getattr(edge, k) is not None})
+    kept = {k: v for k, v in asked.items() if getattr(edge, k) is not None}
+    return replace(edge, **kept)  # type: ignore[arg-type]
 
 
 # --- printing ----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class _Present:
 PRESENT = _Present()
 
 
-def leaf(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+def leaf(*, default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
     """Declare a field that holds a number, an array, ``None`` or a tree of records."""
     return dataclasses.field(default=default, metadata={_ROLE: "leaf"}, **kwargs)
 
@@ -77,7 +77,8 @@ def on_record(listener: Callable[[type[Record]], None]) -> None:
 
 def split(value: Record) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the leaf values and the static values of a record, each in field order."""
-    leaves, static = [], []
+    leaves: list[Any] = []
+    static: list[Any] = []
     for f in dataclasses.fields(value):  # type: ignore[arg-type]
         (leaves if _is_leaf(f) else static).append(getattr(value, f.name))
     return tuple(leaves), tuple(static)
@@ -115,7 +116,8 @@ def iter_leaves(value: Any) -> Iterator[Any]:
 
 def skeleton(value: R) -> R:
     """Return the structure of a record: every leaf that has a value becomes ``PRESENT``."""
-    return map_leaves(value, lambda _: PRESENT)
+    made: R = map_leaves(value, lambda _: PRESENT)
+    return made
 
 
 def _is_leaf(f: dataclasses.Field[Any]) -> bool:

@@ -42,10 +42,10 @@ class Kernel(Record):
         Masks of the two batches.
     """
 
-    nngp: Array = leaf(None)
-    ntk: Array | None = leaf(None)
-    cov1: Array | None = leaf(None)
-    cov2: Array | None = leaf(None)
+    nngp: Array = leaf(default=None)
+    ntk: Array | None = leaf(default=None)
+    cov1: Array | None = leaf(default=None)
+    cov2: Array | None = leaf(default=None)
     x1_is_x2: bool = False
     is_gaussian: bool = False
     is_reversed: bool = False
@@ -56,8 +56,8 @@ class Kernel(Record):
     shape2: tuple[int, ...] = ()
     batch_axis: int = 0
     channel_axis: int = -1
-    mask1: Array | None = leaf(None)
-    mask2: Array | None = leaf(None)
+    mask1: Array | None = leaf(default=None)
+    mask2: Array | None = leaf(default=None)
 
     def replace(self, **changes: Any) -> Kernel:
         """Return a copy with some fields replaced."""
@@ -89,7 +89,7 @@ class Kernel(Record):
     @property
     def _spatial(self) -> int:
         """Number of spatial axes that the arrays have."""
-        return (self.nngp.ndim - 2) // (1 if self.diagonal_spatial else 2)
+        return int(self.nngp.ndim - 2) // (1 if self.diagonal_spatial else 2)
 
     def _map(self, fn: Callable[[Array], Array]) -> Kernel:
         arrays = {name: getattr(self, name) for name in ("nngp", "ntk", "cov1", "cov2")}
@@ -100,7 +100,7 @@ class Kernel(Record):
         return {name: getattr(self, name) for name in FIELDS}
 
 
-FIELDS = tuple(f.name for f in dataclasses.fields(Kernel))  # type: ignore[arg-type]
+FIELDS = tuple(f.name for f in dataclasses.fields(Kernel))
 
 
 def _permute_behind(x: Array, order: list[int]) -> Array:

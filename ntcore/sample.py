@@ -50,7 +50,12 @@ def _split(at: Place, rng: Any, n: int) -> list[Any]:
 
 def walk_inputs(node: Parallel, value: Tree) -> tuple[Any, ...]:
     """Return the input of each branch, checking that there are as many as branches."""
-    return walk(Parallel(tuple(Serial() for _ in node.branches)), value, lambda *_: None)
+    below: tuple[Any, ...] = walk(Parallel((Serial(),) * len(node.branches)), value, _no_layer)
+    return below
+
+
+def _no_layer(layer: Any, inputs: tuple[Any, ...]) -> Any:
+    raise AssertionError("empty branches hold no layer")
 
 
 def apply(node: Record, at: Place, params: Params, x: Tree) -> Tree:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ntcore.backend import Array, Place, host
-from ntcore.cov import Layout, diagonal_of_user, of_inputs, of_user
+from ntcore.cov import Cov, Layout, diagonal_of_user, of_inputs, of_user
 from ntcore.errors import PlanError
 from ntcore.moments import Moments
 from ntcore.result import Kernel
@@ -93,11 +93,16 @@ def _of_examples(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
 
 
 def _of_kernel(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
-    return Moments(*(None if x is None else of_user(at, x, layout) for x in arrays))
+    return _with(of_user, at, layout, arrays)
 
 
 def _of_diagonal(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
-    return Moments(*(None if x is None else diagonal_of_user(at, x, layout) for x in arrays))
+    return _with(diagonal_of_user, at, layout, arrays)
+
+
+def _with(read: Callable[..., Cov], at: Place, layout: Layout, arrays: tuple[Any, ...]) -> Moments:
+    nngp, ntk = arrays
+    return Moments(read(at, nngp, layout), None if ntk is None else read(at, ntk, layout))
 
 
 def _paired(at: Place, x: Array, diagonal_batch: bool) -> Array:

@@ -82,7 +82,7 @@ class Layer(Record):
 
     @abstractmethod
     def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
-        """Return the output; where ``axes_in`` says where the axes are, batch first, channels last."""
+        """Return the output for arrays with the batch first and the channels last."""
 
     @abstractmethod
     def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
@@ -115,17 +115,20 @@ def _permuted(at: Place, x: Array, order: tuple[int, ...]) -> Array:
 class Coefficients:
     r"""How a linear layer scales what it mixes.
 
-    With ``mix`` the unscaled mean of the layer,
+    With :math:`M` the sum that ``mix`` returns,
 
-    .. math:: K' = \text{scale} \cdot mix(K) + \text{bias}, \qquad
-              \Theta' = \text{scale} \cdot mix(\Theta) + \text{weight} \cdot mix(K)
-              + \text{trained\_bias}.
+    .. math:: K' = \text{scale} \cdot M(K) + \text{bias}, \qquad
+              \Theta' = \text{scale} \cdot M(\Theta) + T,
 
-    ``None`` stands for 1 in ``scale`` and for 0 elsewhere.
+    where :math:`T`, what the layer's own parameters add, is :math:`K'` itself for a layer in the
+    NTK parameterization (``trained`` is ``'output'``),
+    :math:`\text{weight} \cdot M(K) + \text{trained\_bias}` in the standard one (``'weights'``),
+    and nothing for a layer without parameters (``None``). A ``bias`` of None is 0.
     """
 
-    scale: Any = None
+    scale: Any = 1.0
     bias: Any = None
+    trained: str | None = None
     weight: Any = None
     trained_bias: Any = None
 
@@ -138,23 +141,23 @@ class Linear(Layer):
         """Return the block of the output with unit weights and no bias, in ``ctx.layout``."""
 
     def coefficients(self, ctx: Context) -> Coefficients:
-        """Return the scales; a layer without parameters has none."""
+        """Return the scales; by default a layer has no parameters and only mixes."""
         return Coefficients()
 
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         (m,) = inputs
         c = self.coefficients(ctx)
         mixed = self.mix(ctx, m.nngp)
-        return Moments(mixed.affine(c.scale, c.bias), self._tangent(ctx, c, m, mixed))
-
-    def _tangent(self, ctx: Context, c: Coefficients, m: Moments, mixed: Cov) -> Cov | None:
+        nngp = mixed.affine(c.scale, c.bias)
         if not ctx.ntk:
-            return None
-        own = None if c.weight is None else mixed.affine(c.weight, c.trained_bias)
+            return Moments(nngp)
+        own = nngp if c.trained == "output" else None
+        if c.trained == "weights":
+            own = mixed.affine(c.weight, c.trained_bias)
         if m.ntk is None:
-            return own
+            return Moments(nngp, own)
         below = self.mix(ctx, m.ntk).affine(c.scale)
-        return below if own is None else below + own
+        return Moments(nngp, below if own is None else below + own)
 
 
 class Elementwise(Layer):
@@ -195,7 +198,7 @@ class Elementwise(Layer):
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         (m,) = inputs
         k = select(ctx.at, m.nngp, ctx.layout)
-        q1, q2 = spread(ctx.at, variances(m.side1), variances(m.side2), ctx.layout)
+        q1, q2 = spread(ctx.at, *_variances(self, m), ctx.layout)
         if m.same is not None:
             k = put_variances(ctx.at, k, q1, m.same)
         moment, slope = self.dual(ctx.at, k.data, q1, q2)
@@ -207,3 +210,9 @@ class Elementwise(Layer):
 
     def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         return (), (grad * self.derivative(at, inputs[0]),)
+
+
+def _variances(layer: Layer, m: Moments) -> tuple[Array, Array]:
+    if m.side1 is None or m.side2 is None:
+        raise AssertionError(f"the plan holds no variances for {layer!r}")
+    return variances(m.side1), variances(m.side2)

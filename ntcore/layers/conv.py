@@ -71,8 +71,8 @@ class Conv(Linear):
     filter_shape: tuple[int, ...]
     strides: tuple[int, ...] | None = None
     padding: str = "VALID"
-    W_std: Any = leaf(1.0)
-    b_std: Any = leaf(None)
+    W_std: Any = leaf(default=1.0)
+    b_std: Any = leaf(default=None)
     dimension_numbers: tuple[str, str, str] | None = None
     parameterization: str = "ntk"
     s: tuple[int, int] = (1, 1)
@@ -134,10 +134,11 @@ class Conv(Linear):
         return make_windows(sizes, self._by_axis(self.filter_shape, axes), steps, self.padding)
 
     def axes_in(self, ndim: int) -> Axes | None:
+        return self._axes() if ndim == len(self.filter_shape) + 2 else None
+
+    def _axes(self) -> Axes:
         lhs = self._specs[0]
-        if len(lhs) != ndim:
-            return None
-        return default_axes(ndim, lhs.index("N"), lhs.index("C"))
+        return default_axes(len(lhs), lhs.index("N"), lhs.index("C"))
 
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
@@ -164,24 +165,22 @@ class Conv(Linear):
     # infinite width
 
     def coefficients(self, ctx: Context) -> Coefficients:
-        return weights.coefficients(self, ctx.at, self._fan_in(ctx.inputs[0]))
-
-    def _fan_in(self, shape: Shape) -> int:
-        return shape.channels * math.prod(self.filter_shape)
+        taps = math.prod(self.filter_shape)
+        return weights.coefficients(self, ctx.at, taps, ctx.inputs[0].channels)
 
     def mix(self, ctx: Context, cov: Cov) -> Cov:
         axes = ctx.inputs[0].axes
         one = self._windows(cov.layout.sizes1, axes)
         two = self._windows(cov.layout.sizes2, axes)
         taps = tuple(shared_taps(a, b) for a, b in zip(one, two, strict=True))
-        return read(ctx.at, cov, ctx.layout, taps).affine(1 / math.prod(self.filter_shape))
+        return read(ctx.at, cov, ctx.layout, taps)
 
     # finite width
 
     def init(self, at: Place, rng: Any, *inputs: Shape) -> Params:
         (shape,) = inputs
         out, order = self._specs[2], self._filter_order()
-        taps = self._by_axis(self.filter_shape, self.axes_in(shape.ndim + 2))
+        taps = self._by_axis(self.filter_shape, self._axes())
         w, b = weights.draw(self, at, rng, (*taps, shape.channels, self._out), shape.ndim + 2)
         w = at.xp.permute_dims(w, tuple(order.index(i) for i in range(len(order))))
         if b is not None:
@@ -194,7 +193,7 @@ class Conv(Linear):
         return (*(rhs.index(c) for c in lhs if c not in "NC"), rhs.index("I"), rhs.index("O"))
 
     def _finite_windows(self, x: Array) -> Windows:
-        return self._windows(x.shape[1:-1], self.axes_in(x.ndim))
+        return self._windows(x.shape[1:-1], self._axes())
 
     def _rows(self, at: Place, x: Array) -> Array:
         """Every patch of the input as one row."""

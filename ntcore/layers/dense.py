@@ -48,8 +48,8 @@ class Dense(Linear):
     """
 
     out_dim: int
-    W_std: Any = leaf(1.0)
-    b_std: Any = leaf(None)
+    W_std: Any = leaf(default=1.0)
+    b_std: Any = leaf(default=None)
     batch_axis: int = 0
     channel_axis: int = -1
     parameterization: str = "ntk"
@@ -80,7 +80,7 @@ class Dense(Linear):
         return FRESH
 
     def coefficients(self, ctx: Context) -> Coefficients:
-        return weights.coefficients(self, ctx.at, ctx.inputs[0].channels)
+        return weights.coefficients(self, ctx.at, 1, ctx.inputs[0].channels)
 
     def mix(self, ctx: Context, cov: Cov) -> Cov:
         return select(ctx.at, cov, ctx.layout)

@@ -26,9 +26,9 @@ class Erf(Elementwise):
         Scale, slope and offset.
     """
 
-    a: Any = leaf(1.0)
-    b: Any = leaf(1.0)
-    c: Any = leaf(0.0)
+    a: Any = leaf(default=1.0)
+    b: Any = leaf(default=1.0)
+    c: Any = leaf(default=0.0)
 
     @classmethod
     def examples(cls) -> list[Any]:

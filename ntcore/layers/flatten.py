@@ -9,7 +9,7 @@ from typing import Any
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, layout_of, select, total
 from ntcore.errors import ArgumentError, ShapeError
-from ntcore.layers.base import Linear, Params
+from ntcore.layers.base import Coefficients, Linear, Params
 from ntcore.moments import Context, Traits
 from ntcore.need import Need, diagonal
 from ntcore.record import record
@@ -78,10 +78,13 @@ class Flatten(Linear):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return float(math.prod(inputs[0].spatial))
 
+    def coefficients(self, ctx: Context) -> Coefficients:
+        return Coefficients(1 / math.prod(ctx.inputs[0].spatial))
+
     def mix(self, ctx: Context, cov: Cov) -> Cov:
         layout = cov.layout
         zero = layout_of(diagonal(layout.ndim), layout.sizes1, layout.sizes2, layout.paired)
-        return total(ctx.at, select(ctx.at, cov, zero)).affine(1 / math.prod(layout.sizes1))
+        return total(ctx.at, select(ctx.at, cov, zero))
 
     def _batch_first(self, at: Place, x: Array) -> Array:
         return at.xp.moveaxis(x, self.batch_axis, 0)

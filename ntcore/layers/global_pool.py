@@ -44,8 +44,8 @@ class _GlobalPool(Linear):
         return float(math.prod(inputs[0].spatial) ** 2)
 
     def mix(self, ctx: Context, cov: Cov) -> Cov:
-        sizes = math.prod(cov.layout.sizes1), math.prod(cov.layout.sizes2)
-        return total(ctx.at, cov).affine(self._factor(sizes[0]) * self._factor(sizes[1]))
+        one, two = math.prod(cov.layout.sizes1), math.prod(cov.layout.sizes2)
+        return total(ctx.at, cov).affine(self._factor(one) * self._factor(two))
 
     def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
         (x,) = inputs

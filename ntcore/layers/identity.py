@@ -13,7 +13,7 @@ from ntcore.record import record
 
 @record
 class Identity(Linear):
-    """The identity, for branches: :math:`K' = K` and :math:`\\Theta' = \\Theta`."""
+    r"""The identity, for branches: :math:`K' = K` and :math:`\Theta' = \Theta`."""
 
     @classmethod
     def examples(cls) -> list[Any]:

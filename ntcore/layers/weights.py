@@ -33,24 +33,25 @@ def check_weights(layer: Any, out: int, name: str) -> None:
             )
 
 
-def coefficients(layer: Any, at: Place, fan_in: int) -> Coefficients:
-    r"""Return the scales of a layer with weights, for ``fan_in`` inputs to each unit.
+def coefficients(layer: Any, at: Place, taps: int, channels: int) -> Coefficients:
+    r"""Return the scales of a layer with weights that sums over ``taps`` positions.
 
     In the NTK parameterization :math:`K' = \sigma_w^2 K + \sigma_b^2` and
     :math:`\Theta' = \sigma_w^2 \Theta + K'` (Jacot et al. 2018, theorem 1). In the standard one
     :math:`\Theta' = \sigma_w^2 \Theta + \frac{N}{s_0} K + 1` (Sohl-Dickstein et al. 2020, eq. 10),
-    with :math:`N` the fan-in.
+    with :math:`N` the fan-in, taps times channels.
     """
     scale = at.number(layer.W_std) ** 2
     bias = None if layer.b_std is None else at.number(layer.b_std) ** 2
+    share = scale * (1 / taps)
     if layer.parameterization == "ntk":
-        return Coefficients(scale, bias, scale, bias)
+        return Coefficients(share, bias, "output")
     trained_bias = None if layer.b_std is None else 1.0
-    return Coefficients(scale, bias, fan_in / layer.s[0], trained_bias)
+    return Coefficients(share, bias, "weights", channels / layer.s[0], trained_bias)
 
 
 def draw(layer: Any, at: Place, rng: Any, shape: tuple[int, ...], ndim: int) -> Any:
-    """Return parameters ``(W, b)``; ``shape`` is the shape of ``W``, ``ndim`` that of the output."""
+    """Return ``(W, b)`` for a weight of the given shape and an output of ``ndim`` axes."""
     rng_w, rng_b = at.backend.split(rng, 2)
     b_shape = (*(1,) * (ndim - 1), shape[-1])
     w = at.backend.normal(rng_w, shape, at.dtype, at.device)
