@@ -19,7 +19,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host
 from ntcore.need import Need, Offsets
-from ntcore.ops import gather_sum, matmul
+from ntcore.ops import Table, gather_sum, matmul
 from ntcore.record import Record, leaf, record
 
 Axis = tuple[int, int, Offsets]
@@ -98,8 +98,8 @@ class Cov(Record):
 
 
 @lru_cache(maxsize=4096)
-def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> tuple[Any, Any]:
-    """Return, for each tap and output entry of one axis, the input entry and its validity."""
+def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> Table:
+    """Return, for each tap and output entry of one axis, the input entry that it reads."""
     np = host().namespace
     (size1, size2, have), want = before, after[2]
     rows = rows_of(before)
@@ -107,18 +107,15 @@ def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> tuple[Any, Any]:
     place[list(rows)] = np.arange(len(rows))
     p_out, q_out = positions(after)
     wanted = np.isin(q_out - p_out, list(want))
-    index, valid = [], []
+    index = []
     for sources1, sources2 in taps:
         p, q = np.asarray(sources1)[p_out], np.asarray(sources2)[q_out]
         row = place[(q - p) % size2]
         read = (p >= 0) & (q >= 0)
         if bool(np.any(wanted & read & ~np.isin(q - p, list(have)))):
             raise AssertionError("the plan holds too few offsets for this layer")
-        read &= row >= 0
-        index.append(np.where(read, row * size1 + p, 0).reshape(-1))
-        valid.append(read.reshape(-1))
-    both = np.stack(valid)
-    return np.stack(index), None if both.all() else both
+        index.append(np.where(read & (row >= 0), row * size1 + p, -1).reshape(-1))
+    return Table(np.stack(index))
 
 
 def positions(axis: Axis) -> tuple[Any, Any]:
@@ -138,21 +135,19 @@ def read(at: Place, cov: Cov, out: Layout, taps: tuple[tuple[Tap, ...], ...]) ->
     """
     data, now = cov.data, cov.layout
     for k in range(out.ndim):
-        index, valid = _table(now.axis(k), out.axis(k), taps[k])
-        data = _gather(at, data, k, index, valid, (len(out.rows[k]), out.sizes1[k]))
+        table = _table(now.axis(k), out.axis(k), taps[k])
+        data = _gather(at, data, k, table, (len(out.rows[k]), out.sizes1[k]))
     return Cov(data, out)
 
 
-def _gather(
-    at: Place, data: Array, k: int, index: Any, valid: Any, after: tuple[int, ...]
-) -> Array:
+def _gather(at: Place, data: Array, k: int, table: Table, after: tuple[int, ...]) -> Array:
     """Apply a table to the axes ``2k`` and ``2k + 1`` of the array of a block."""
     sizes = data.shape
     outer, inner = sizes[: 2 * k], sizes[2 * k + 2 :]
     flat = at.xp.reshape(
         data, (math.prod(outer), sizes[2 * k] * sizes[2 * k + 1], math.prod(inner))
     )
-    return at.xp.reshape(gather_sum(at, flat, index, valid), (*outer, *after, *inner))
+    return at.xp.reshape(gather_sum(at, flat, table), (*outer, *after, *inner))
 
 
 def select(at: Place, cov: Cov, out: Layout) -> Cov:
@@ -179,11 +174,13 @@ def weigh(at: Place, cov: Cov, weights1: tuple[Any, ...], weights2: tuple[Any, .
 
 
 def total(at: Place, cov: Cov) -> Cov:
-    """Return the sum of all stored entries of each pair of examples, as a block without space."""
-    layout = cov.layout
-    data = cov.data
-    if layout.ndim:
-        data = at.xp.sum(data, axis=tuple(range(2 * layout.ndim)))
+    """Return the sum of all stored entries of each pair of examples, as a block without space.
+
+    Axis by axis, so that rounding grows with the size of one axis and not with their product.
+    """
+    layout, data = cov.layout, cov.data
+    for k in reversed(range(2 * layout.ndim)):
+        data = at.xp.sum(data, axis=k)
     return Cov(data, Layout((), (), (), layout.paired))
 
 
@@ -259,8 +256,8 @@ def to_user(at: Place, cov: Cov) -> Array:
     for k in range(layout.ndim):
         size1, size2 = layout.sizes1[k], layout.sizes2[k]
         p, q = np.arange(size1)[:, None], np.arange(size2)[None, :]
-        index = (((q - p) % size2) * size1 + p).reshape(1, -1)
-        data = _gather(at, data, k, index, None, (size1, size2))
+        table = Table((((q - p) % size2) * size1 + p).reshape(1, -1))
+        data = _gather(at, data, k, table, (size1, size2))
     return _examples_first(at, data, 2 * layout.ndim)
 
 
@@ -274,8 +271,8 @@ def of_user(at: Place, x: Array, layout: Layout) -> Cov:
     data = _examples_last(at, x, 2 * layout.ndim)
     for k in range(layout.ndim):
         p, q = positions(layout.axis(k))
-        index = (p * layout.sizes2[k] + q).reshape(1, -1)
-        data = _gather(at, data, k, index, None, p.shape)
+        table = Table((p * layout.sizes2[k] + q).reshape(1, -1))
+        data = _gather(at, data, k, table, p.shape)
     return Cov(data, layout)
 
 

@@ -55,22 +55,34 @@ def matmul(at: Place, a: Array, b: Array) -> Array:
     return at.xp.matmul(a, b)
 
 
+class Table:
+    """Which entries an output entry sums: a static, sparse matrix of ones.
+
+    Attributes
+    ----------
+    index : host array of integers, ``(T, M')``
+        The input entry that output entry ``m`` reads at tap ``t``; 0 where it reads none.
+    valid : host array of booleans, ``(T, M')``, or None
+        Whether it reads one; None where every entry does.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self.index = index.clip(0)
+        self.valid = None if (index >= 0).all() else index >= 0
+
+
 @fusable
-def gather_sum(at: Place, x: Array, index: Any, valid: Any) -> Array:
+def gather_sum(at: Place, x: Array, table: Table) -> Array:
     r"""Sum of gathered entries, :math:`y_{a m b} = \sum_t v_{t m}\, x_{a\, I_{t m}\, b}`.
 
-    Parameters
-    ----------
-    x : array, ``(A, M, B)``
-    index : host array of integers, ``(T, M')``
-    valid : host array of booleans, ``(T, M')``, or None where every entry is valid
+    ``x`` has the shape ``(A, M, B)``, the result ``(A, M', B)``.
     """
-    xp = at.xp
-    total = None
-    for t in range(index.shape[0]):
-        term = xp.take(x, at.index(index[t]), axis=1)
-        if valid is not None and not valid[t].all():
-            term = xp.where(at.index(valid[t])[None, :, None], term, xp.zeros_like(term))
+    xp, total = at.xp, None
+    for t in range(table.index.shape[0]):
+        term = xp.take(x, at.index(table.index[t]), axis=1)
+        if table.valid is not None and not table.valid[t].all():
+            valid = at.index(table.valid[t])[None, :, None]
+            term = xp.where(valid, term, xp.zeros_like(term))
         total = term if total is None else total + term
     return total
 

@@ -10,7 +10,7 @@ from typing import Any
 from ntcore.backend import Array, Place, host
 from ntcore.cov import Tap
 from ntcore.errors import ShapeError
-from ntcore.ops import gather_sum
+from ntcore.ops import Table, gather_sum
 from ntcore.shape import Shape, Window, check_padding, check_sizes
 
 Windows = tuple[Window, ...]
@@ -92,35 +92,33 @@ def _reads(windows: Windows) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _readers(windows: Windows) -> tuple[Any, Any]:
+def _patch_table(windows: Windows) -> Table:
+    return Table(_reads(windows).reshape(1, -1))
+
+
+@lru_cache(maxsize=512)
+def _unpatch_table(windows: Windows) -> Table:
     """Return, for each flat input position, the (output, tap) pairs that read it."""
-    np = host().namespace
-    reads = _reads(windows).reshape(-1)
-    positions = math.prod(w.size for w in windows)
-    found: list[list[int]] = [[] for _ in range(positions)]
-    for slot, p in enumerate(reads.tolist()):
+    reads = _reads(windows).reshape(-1).tolist()
+    found: list[list[int]] = [[] for _ in range(math.prod(w.size for w in windows))]
+    for slot, p in enumerate(reads):
         if p >= 0:
             found[p].append(slot)
-    most = max(map(len, found))
-    index = np.asarray([f + [0] * (most - len(f)) for f in found]).T
-    valid = np.asarray([[t < len(f) for f in found] for t in range(most)])
-    return index, valid
+    most = max(1, *map(len, found))
+    return Table(host().namespace.asarray([f + [-1] * (most - len(f)) for f in found]).T)
 
 
 def patches(at: Place, x: Array, windows: Windows) -> Array:
     """Return ``(n, out positions, taps, C)`` from ``(n, *spatial, C)``, zero at padding."""
     n, channels = x.shape[0], x.shape[-1]
-    reads = _reads(windows)
     flat = at.xp.reshape(x, (n, -1, channels))
-    index, valid = reads.reshape(1, -1).clip(min=0), reads.reshape(1, -1) >= 0
-    found = gather_sum(at, flat, index, None if valid.all() else valid)
-    return at.xp.reshape(found, (n, *reads.shape, channels))
+    found = gather_sum(at, flat, _patch_table(windows))
+    return at.xp.reshape(found, (n, *_reads(windows).shape, channels))
 
 
 def unpatch(at: Place, grad: Array, windows: Windows) -> Array:
     """Return the transpose of :func:`patches` applied to a gradient."""
     n, positions, taps, channels = grad.shape
-    index, valid = _readers(windows)
     flat = at.xp.reshape(grad, (n, positions * taps, channels))
-    found = gather_sum(at, flat, index, valid)
+    found = gather_sum(at, flat, _unpatch_table(windows))
     return at.xp.reshape(found, (n, *(w.size for w in windows), channels))
