@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 from scipy import linalg, special
 
-from ntcore.backend import Backend, Linalg
+from ntcore.backend import Backend, Linalg, Place
+from ntcore.ops import REFERENCE, Table
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> np.ndarray:
@@ -45,6 +48,54 @@ def split(rng: Any, n: int) -> list[Any]:
     return list(root.spawn(n))
 
 
+# --- fused operations: fewer passes, into few buffers --------------------------------------------
+
+
+def _gather_sum(at: Place, x: np.ndarray, table: Table) -> np.ndarray:
+    total = _gathered(x, table, 0, None)
+    term = np.empty_like(total) if len(table.index) > 1 else None
+    for t in range(1, len(table.index)):
+        total += _gathered(x, table, t, term)
+    return total
+
+
+def _gathered(x: np.ndarray, table: Table, t: int, out: np.ndarray | None) -> np.ndarray:
+    term = np.take(x, table.index[t], axis=1, out=out, mode="clip")
+    if table.valid is not None:
+        term[:, ~table.valid[t]] = 0
+    return term
+
+
+def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
+    """The reference in its own units where nothing can over- or underflow there."""
+    if not (_moderate(q1) and _moderate(q2)):
+        return REFERENCE["rectifier"](at, k, q1, q2)
+    s = np.multiply(q1, q2)
+    if s.shape != k.shape:
+        s = np.broadcast_to(s, k.shape).copy()
+    square = np.multiply(k, k)
+    s -= square
+    np.maximum(s, 0, out=s)
+    np.sqrt(s, out=s)
+    turned = np.arctan2(s, k, out=square)
+    np.subtract(math.pi, turned, out=turned)
+    if not (q1.all() and q2.all()):
+        np.copyto(turned, math.pi / 2, where=(q1 == 0) | (q2 == 0))
+    moment = np.multiply(turned, k)
+    moment += s
+    moment *= 1 / (2 * math.pi)
+    turned *= 1 / (2 * math.pi)
+    return moment, turned
+
+
+def _moderate(q: np.ndarray) -> bool:
+    """Whether products of two such variances keep all their digits."""
+    info = np.finfo(q.dtype)
+    largest = float(q.max(initial=0))
+    smallest = float(q.min(initial=math.inf, where=q > 0))
+    return largest < float(info.max) ** 0.45 and smallest > (float(info.tiny) / info.eps) ** 0.5
+
+
 BACKEND = Backend(
     library="numpy",
     namespace=xp,
@@ -59,5 +110,7 @@ BACKEND = Backend(
     normal=_normal,
     split=split,
     is_rng=lambda x: isinstance(x, np.random.Generator),
-    tile_bytes=lambda device: 1 << 18,
+    tile_bytes=lambda device: 1 << 19,
+    workers=lambda device: len(os.sched_getaffinity(0)),
+    fused={"gather_sum": _gather_sum, "rectifier": _rectifier},
 )

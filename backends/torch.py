@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import array_api_compat.torch as xp
 import numpy as np
 import torch
 import torch.utils._pytree as pytree
+from torch.autograd import forward_ad
 
-from ntcore.backend import Backend, Linalg
+from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
 from ntcore.errors import DTypeError
+from ntcore.ops import REFERENCE, Table
 from ntcore.record import join
 from ntcore.record import split as split_record
+
+# Below 32,768 numbers to an operation torch stays on the calling thread, and threads of ours can
+# work on a tile each. A tile holds two arrays of at most four or eight bytes to a number.
+_UNTHREADED = 2 * 4 * 32_000
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> torch.Tensor:
@@ -56,8 +63,12 @@ def _devices() -> list[str]:
 
 def _tile_bytes(device: Any) -> int:
     if device is None or torch.device(device).type == "cpu":
-        return HOST.tile_bytes(device)
+        return _UNTHREADED
     return 1 << 28
+
+
+def _workers(device: Any) -> int:
+    return HOST.workers(device) if device is None or torch.device(device).type == "cpu" else 1
 
 
 def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -68,6 +79,43 @@ def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             "kernel; call torch.set_float32_matmul_precision('highest') or pass float64 inputs."
         )
     return torch.matmul(a, b)
+
+
+def _gather_sum(at: Place, x: torch.Tensor, table: Table) -> torch.Tensor:
+    total = _gathered(at, x, table, 0)
+    for t in range(1, len(table.index)):
+        total = total + _gathered(at, x, table, t)
+    return total
+
+
+def _gathered(at: Place, x: torch.Tensor, table: Table, t: int) -> torch.Tensor:
+    term = x.index_select(1, at.index(table.index[t]))
+    if table.valid is None:
+        return term
+    return term.masked_fill(at.index(~table.valid[t])[:, None], 0)
+
+
+def _rectifier(at: Place, k: torch.Tensor, q1: torch.Tensor, q2: torch.Tensor) -> Any:
+    """Fewer passes on the CPU where no derivative is asked for."""
+    if k.is_cuda or any(map(_is_watched, (k, q1, q2))) or not (_moderate(q1) and _moderate(q2)):
+        return REFERENCE["rectifier"](at, k, q1, q2)
+    s = (q1 * q2 - k * k).clamp_(min=0).sqrt_()
+    turned = torch.atan2(s, k).neg_().add_(math.pi)
+    moment = torch.addcmul(s, turned, k).mul_(1 / (2 * math.pi))
+    return moment, turned.mul_(1 / (2 * math.pi))
+
+
+def _is_watched(x: torch.Tensor) -> bool:
+    """Whether autograd, forward or backward, or a transformation of torch.func follows a tensor."""
+    followed = torch.is_grad_enabled() and x.requires_grad
+    return followed or forward_ad.unpack_dual(x).tangent is not None or _is_traced(x)
+
+
+def _moderate(q: torch.Tensor) -> bool:
+    """Whether products of two such variances keep all their digits, none of them 0."""
+    info = torch.finfo(q.dtype)
+    lowest, highest = (float(v) for v in torch.aminmax(q))
+    return highest < info.max**0.45 and lowest > (info.tiny / info.eps) ** 0.5
 
 
 def _is_traced(x: torch.Tensor) -> bool:
@@ -108,9 +156,10 @@ BACKEND = Backend(
     split=_split,
     is_rng=lambda x: isinstance(x, torch.Generator),
     tile_bytes=_tile_bytes,
+    workers=_workers,
     vjp=torch.func.vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
     register_pytree=_register,
-    fused={"matmul": _matmul},
+    fused={"matmul": _matmul, "gather_sum": _gather_sum, "rectifier": _rectifier},
 )

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
+from ntcore import backend as discovery
+from ntcore import stax
 from ntcore.backend import Backend, libraries, load
+from ntcore.record import on_record
 
 ALIASES = {"strict": "array_api_strict"}
+DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True)
 class Library:
-    """One backend under test, with its arrays made from and read into NumPy's."""
+    """One backend under test, with its arrays made from and read into NumPy's.
+
+    Attributes
+    ----------
+    record : Backend
+        The backend.
+    where : str or None
+        The name of a device, as ``Backend.devices`` lists them; None is the library's default.
+    """
 
     record: Backend
+    where: str | None = None
 
     @property
     def name(self) -> str:
@@ -29,17 +46,83 @@ class Library:
         """Array API namespace of the library."""
         return self.record.namespace
 
+    @property
+    def device(self) -> Any:
+        """The device as the library's own object, or None for its default."""
+        return None if self.where is None else device_of(self.record, self.where)
+
     def asarray(self, x: Any, dtype: str = "float64") -> Any:
-        """Return a NumPy array as one of the library's, on its default device."""
+        """Return a NumPy array as one of the library's, on the device of this object."""
         dtype = getattr(self.record.namespace, dtype)
-        return self.record.asarray(np.asarray(x), dtype, None)
+        return self.record.asarray(np.asarray(x), dtype, self.device)
 
     def to_numpy(self, x: Any) -> np.ndarray:
         """Return one of the library's arrays as NumPy's."""
         return np.asarray(self.record.to_numpy(x))
 
+    def dtypes(self) -> list[str]:
+        """Return the floating-point types, of those that ntcore computes in, of the device."""
+        try:
+            info = self.xp.__array_namespace_info__()
+            known = info.dtypes(device=self.device, kind="real floating")
+        except (AttributeError, TypeError):
+            return list(DTYPES)
+        return [dtype for dtype in DTYPES if dtype in known]
+
     def __repr__(self) -> str:
-        return self.name
+        return self.name if self.where is None else f"{self.name} on {self.where}"
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+def devices_of(record: Backend, kind: str | None = None) -> list[str]:
+    """Return the names of the devices whose name begins with ``kind``; all of them for None."""
+    return [name for name in record.devices() if name.startswith(kind or "")]
+
+
+def device_of(record: Backend, name: str) -> Any:
+    """Return the library's own object for a device that ``Backend.devices`` lists.
+
+    A library that names no objects (torch) takes the name itself; one whose objects have another
+    name (CuPy) lists both in one order.
+    """
+    try:
+        found = [d for d in record.namespace.__array_namespace_info__().devices() if d is not None]
+    except AttributeError:
+        return name
+    named = {str(d): d for d in found}
+    if name in named:
+        return named[name]
+    listed = record.devices()
+    return found[listed.index(name)] if len(listed) == len(found) else name
+
+
+# --- backends -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def using(record: Backend) -> Iterator[None]:
+    """Let the arrays that a backend record owns find this record, whether it is registered or not.
+
+    This is how the suite runs a third party's backend before it is installed, and a variant of a
+    backend: with other tiles, with other fused operations.
+    """
+    _announce(record)
+    known = discovery.loaded
+
+    def first() -> list[Backend]:
+        return [record, *known()]
+
+    with mock.patch.object(discovery, "loaded", first), mock.patch.object(stax, "loaded", first):
+        yield
+
+
+@cache
+def _announce(record: Backend) -> None:
+    """Register the record classes as pytrees of a library that ntcore does not know."""
+    if record.library not in libraries() and record.register_pytree is not None:
+        on_record(record.register_pytree)
 
 
 def installed() -> list[str]:
@@ -49,6 +132,9 @@ def installed() -> list[str]:
 
 def usable(name: str) -> str | None:
     """Return why a backend cannot run here, or None if it can."""
+    name = ALIASES.get(name, name)
+    if name not in libraries():
+        return f"no backend is called {name}; there are {', '.join(libraries())}"
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed"
     try:

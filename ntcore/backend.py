@@ -81,6 +81,8 @@ class Backend:
         ``x -> bool``: whether ``x`` is a native random state of the library.
     tile_bytes : callable
         ``device -> int``, the bytes that one block of a tile should take.
+    workers : callable
+        ``device -> int``, how many threads may work on tiles at once.
     mutable : bool
         Whether ``x[index] = value`` works.
     jit, vjp, jvp, vmap, scan : callable or None
@@ -109,6 +111,7 @@ class Backend:
     split: Callable[[Any, int], list[Any]]
     is_rng: Callable[[object], bool]
     tile_bytes: Callable[[Any], int]
+    workers: Callable[[Any], int] = lambda device: 1
     mutable: bool = True
     jit: Callable[..., Any] | None = None
     vjp: Callable[..., Any] | None = None

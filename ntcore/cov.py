@@ -118,6 +118,7 @@ def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> Table:
     return Table(np.stack(index))
 
 
+@lru_cache(maxsize=1024)
 def positions(axis: Axis) -> tuple[Any, Any]:
     """Return the two positions that every entry of an axis compares, as ``(rows, size1)``."""
     np = host().namespace

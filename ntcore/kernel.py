@@ -8,9 +8,12 @@ diagonal are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov import Cov, Layout, diagonal_to_user, layout_of, select, to_user
@@ -18,10 +21,11 @@ from ntcore.inputs import leaves_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
 from ntcore.need import Need, union
-from ntcore.plan import Plan
+from ntcore.plan import Edge, Plan
 from ntcore.source import Source, Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Sides = dict[int, Cov]
 
@@ -78,9 +82,15 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     edges = tuple(dict.fromkeys(leaves_of(job.plan.outputs)))
     kernels = {e: _Pair(job.at, grid) for e in edges}
     tiles = list(grid)
-    for done, tile in enumerate(tiles):
-        for edge, moments in _tile(job, grid, tile, side1, side2).items():
-            kernels[edge].put(tile, *_arrays(job, edge, moments))
+    program = Program(job, "cross")
+
+    def compute(tile: Tile) -> dict[int, tuple[Array, Array | None]]:
+        moments = _tile(job, program, grid, tile, side1, side2)
+        return {edge: _arrays(job, m) for edge, m in moments.items()}
+
+    for done, (tile, arrays) in enumerate(_in_order(job, compute, tiles)):
+        for edge, both in arrays.items():
+            kernels[edge].put(tile, *both)
         if progress is not None:
             progress(done + 1, len(tiles))
     results = {}
@@ -88,6 +98,29 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
         nngp, ntk = kernels[e].result()
         results[e] = Output(nngp, ntk, _side_array(job, e, side1), _side_array(job, e, side2))
     return results
+
+
+def _in_order(
+    job: Job, compute: Callable[[Tile], T], tiles: list[Tile]
+) -> Iterator[tuple[Tile, T]]:
+    """Yield every tile with its result, in order, a few of them under way at once.
+
+    Threads pay where the library lets go of the interpreter lock inside its operations.
+    """
+    workers = 1 if job.traced else min(job.at.backend.workers(job.at.device), len(tiles))
+    if workers <= 1:
+        for tile in tiles:
+            yield tile, compute(tile)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[Tile, Future[T]]] = deque()
+        for tile in tiles:
+            waiting.append((tile, pool.submit(copy_context().run, compute, tile)))
+            if len(waiting) > 2 * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
 
 
 class _Pair:
@@ -108,7 +141,9 @@ class _Pair:
 # --- one tile -----------------------------------------------------------------------------------
 
 
-def _tile(job: Job, grid: Grid, tile: Tile, side1: Sides, side2: Sides) -> dict[int, Moments]:
+def _tile(
+    job: Job, program: Program, grid: Grid, tile: Tile, side1: Sides, side2: Sides
+) -> dict[int, Moments]:
     one = _span(job, tile.start1, tile.stop1, grid.step1)
     two = _span(job, tile.start2, tile.stop2, grid.step2)
     same = _coincident(job, tile, one, two)
@@ -117,7 +152,7 @@ def _tile(job: Job, grid: Grid, tile: Tile, side1: Sides, side2: Sides) -> dict[
         sides = [_examples(job.at, s.get(edge), w) for s, w in ((side1, one), (side2, two))]
         return Moments(m.nngp, m.ntk, sides[0], sides[1], same)
 
-    return _run(job, "cross", one, two, attach)
+    return program.run(one, two, attach)
 
 
 def _examples(at: Place, side: Cov | None, span: Span) -> Cov | None:
@@ -141,34 +176,64 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
     return job.at.index(i[:, None] == j[None, :])
 
 
-def _run(
-    job: Job, block: str, one: Span, two: Span, attach: Callable[[int, Moments], Moments]
-) -> dict[int, Moments]:
-    """Push one tile of a block through every layer; return the moments of the outputs."""
-    plan, at = job.plan, job.at
-    outputs = set(leaves_of(plan.outputs))
-    last = {i: n for n, step in enumerate(plan.steps) for i in step.inputs}
-    env: dict[int, Moments] = {}
-    for edge, source in job.sources.items():
-        if getattr(plan.edges[edge], block) is not None:
-            arrays = source.arrays(at, block, one, two)
-            enter = _staged(at, source.moments, (0, 1))
-            env[edge] = attach(edge, enter(at, plan.edges[edge].layout(block), *arrays))
-    for n, (step, layer) in enumerate(zip(plan.steps, job.layers, strict=True)):
-        if getattr(plan.edges[step.output], block) is None:
-            continue
-        ctx = Context(
-            at,
-            tuple(plan.edges[i].shape1 for i in step.inputs),
-            plan.edges[step.output].layout(block),
-            plan.blocks == 2 and block == "cross",
-        )
-        pushed = _staged(at, _push, (0,))(ctx, layer, *(env[i] for i in step.inputs))
-        env[step.output] = attach(step.output, pushed)
-        for i in step.inputs:
-            if last[i] == n and i not in outputs:
+@dataclass(frozen=True)
+class Move:
+    """One layer at work in a program, and the edges that nothing reads after it."""
+
+    ctx: Context
+    layer: Layer
+    inputs: tuple[int, ...]
+    output: int
+    done_with: tuple[int, ...]
+
+
+class Program:
+    """The layers of a plan that one block needs, ready to run on tile after tile."""
+
+    def __init__(self, job: Job, block: str) -> None:
+        self._at, self._block = job.at, block
+        edges = job.plan.edges
+        self._outputs = [i for i in leaves_of(job.plan.outputs) if _asked(edges[i], block)]
+        self._entries = [
+            (edge, source, edges[edge].layout(block))
+            for edge, source in job.sources.items()
+            if _asked(edges[edge], block)
+        ]
+        self._moves = [
+            self._move(job, n)
+            for n, step in enumerate(job.plan.steps)
+            if _asked(edges[step.output], block)
+        ]
+
+    def _move(self, job: Job, n: int) -> Move:
+        plan, step = job.plan, job.plan.steps[n]
+        shapes = tuple(plan.edges[i].shape1 for i in step.inputs)
+        ntk = plan.blocks == 2 and self._block == "cross"
+        ctx = Context(job.at, shapes, plan.edges[step.output].layout(self._block), ntk)
+        later = {i for s in plan.steps[n + 1 :] for i in s.inputs} | set(self._outputs)
+        done_with = tuple(i for i in set(step.inputs) if i not in later)
+        return Move(ctx, job.layers[n], step.inputs, step.output, done_with)
+
+    def run(
+        self, one: Span, two: Span, attach: Callable[[int, Moments], Moments]
+    ) -> dict[int, Moments]:
+        """Push one tile through every layer; return the moments of the outputs."""
+        env: dict[int, Moments] = {}
+        for edge, source, layout in self._entries:
+            arrays = source.arrays(self._at, self._block, one, two)
+            enter = _staged(self._at, source.moments, (0, 1))
+            env[edge] = attach(edge, enter(self._at, layout, *arrays))
+        for move in self._moves:
+            inputs = [env[i] for i in move.inputs]
+            pushed = _staged(self._at, _push, (0,))(move.ctx, move.layer, *inputs)
+            env[move.output] = attach(move.output, pushed)
+            for i in move.done_with:
                 env.pop(i, None)
-    return {i: env[i] for i in outputs if i in env}
+        return {i: env[i] for i in self._outputs}
+
+
+def _asked(edge: Edge, block: str) -> bool:
+    return getattr(edge, block) is not None
 
 
 def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
@@ -191,6 +256,7 @@ def _side(job: Job, block: str) -> Sides:
         return {}
     step = max(1, min(count, _pairs_per_tile(job, block)))
     parts: dict[int, list[Array]] = {edge: [] for edge in kept}
+    program = Program(job, block)
     for start in range(0, count, step):
         span = _span(job, start, min(start + step, count), step)
 
@@ -200,7 +266,7 @@ def _side(job: Job, block: str) -> Sides:
                 parts[edge].append(data[..., : span.stop - span.start])
             return Moments(m.nngp, None, m.nngp, m.nngp)
 
-        _run(job, block, span, span, attach)
+        program.run(span, span, attach)
     joined = {e: p[0] if len(p) == 1 else job.at.xp.concat(p, axis=-1) for e, p in parts.items()}
     return {e: Cov(x, kept[e]) for e, x in joined.items()}
 
@@ -238,7 +304,7 @@ def _pairs_per_tile(job: Job, block: str) -> int:
     return max(1, budget // (widest * blocks * job.plan.itemsize))
 
 
-def _arrays(job: Job, edge: int, m: Moments) -> tuple[Array, Array | None]:
+def _arrays(job: Job, m: Moments) -> tuple[Array, Array | None]:
     nngp = _user(job, m.nngp)
     if job.plan.blocks == 1:
         return nngp, None

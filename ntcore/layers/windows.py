@@ -31,6 +31,7 @@ def check_window(
             )
 
 
+@lru_cache(maxsize=1024)
 def make_windows(
     sizes: tuple[int, ...], widths: tuple[int, ...], strides: tuple[int, ...] | None, padding: str
 ) -> Windows:
@@ -58,11 +59,13 @@ def out_sizes(layer: object, shape: Shape, windows: Windows) -> tuple[int, ...]:
     return sizes
 
 
+@lru_cache(maxsize=1024)
 def shared_taps(w1: Window, w2: Window) -> tuple[Tap, ...]:
     """Return the taps of a convolution: both positions are read at the same tap."""
     return tuple((tuple(w1.sources(t)), tuple(w2.sources(t))) for t in range(w1.width))
 
 
+@lru_cache(maxsize=1024)
 def independent_taps(w1: Window, w2: Window) -> tuple[Tap, ...]:
     """Return the taps of a pool: each position is read at every tap."""
     every = itertools.product(range(w1.width), range(w2.width))
