@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -18,10 +19,6 @@ from ntcore.errors import DTypeError
 from ntcore.ops import REFERENCE, Table
 from ntcore.record import join
 from ntcore.record import split as split_record
-
-# Below 32,768 numbers to an operation torch stays on the calling thread, and threads of ours can
-# work on a tile each. A tile holds two arrays of at most four or eight bytes to a number.
-_UNTHREADED = 2 * 4 * 32_000
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> torch.Tensor:
@@ -63,12 +60,8 @@ def _devices() -> list[str]:
 
 def _tile_bytes(device: Any) -> int:
     if device is None or torch.device(device).type == "cpu":
-        return _UNTHREADED
+        return 1 << 20
     return 1 << 28
-
-
-def _workers(device: Any) -> int:
-    return HOST.workers(device) if device is None or torch.device(device).type == "cpu" else 1
 
 
 def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -82,17 +75,19 @@ def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _gather_sum(at: Place, x: torch.Tensor, table: Table) -> torch.Tensor:
-    total = _gathered(at, x, table, 0)
-    for t in range(1, len(table.index)):
-        total = total + _gathered(at, x, table, t)
-    return total
+    """All taps in one gather; what reads nothing reads a row of zeros behind the last."""
+    outer, rows, inner = x.shape
+    if table.valid is not None:
+        x = torch.cat([x, x.new_zeros(()).expand(outer, 1, inner)], dim=1)
+    found = x.index_select(1, _flat_index(table, rows, at.device))
+    taps = table.index.shape[0]
+    return found if taps == 1 else found.reshape(outer, taps, -1, inner).sum(1)
 
 
-def _gathered(at: Place, x: torch.Tensor, table: Table, t: int) -> torch.Tensor:
-    term = x.index_select(1, at.index(table.index[t]))
-    if table.valid is None:
-        return term
-    return term.masked_fill(at.index(~table.valid[t])[:, None], 0)
+@lru_cache(maxsize=4096)
+def _flat_index(table: Table, rows: int, device: Any) -> torch.Tensor:
+    index = table.index if table.valid is None else np.where(table.valid, table.index, rows)
+    return torch.as_tensor(index.reshape(-1), device=device)
 
 
 def _rectifier(at: Place, k: torch.Tensor, q1: torch.Tensor, q2: torch.Tensor) -> Any:
@@ -156,7 +151,6 @@ BACKEND = Backend(
     split=_split,
     is_rng=lambda x: isinstance(x, torch.Generator),
     tile_bytes=_tile_bytes,
-    workers=_workers,
     vjp=torch.func.vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,

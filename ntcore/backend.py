@@ -163,6 +163,7 @@ class Place:
         return float(x) if isinstance(x, (bool, int, float)) else self.asarray(x)
 
 
+@cache
 def libraries() -> dict[str, str]:
     """Return the module of every known backend by the import name of its library."""
     found = {e.name: e.value for e in entry_points(group=ENTRY_POINTS)}

@@ -19,7 +19,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host
 from ntcore.need import Need, Offsets
-from ntcore.ops import Table, gather_sum, matmul
+from ntcore.ops import Table, gather_sum, inner_products, paired_products
 from ntcore.record import Record, leaf, record
 
 Axis = tuple[int, int, Offsets]
@@ -193,12 +193,12 @@ def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
 
     ``x1`` and ``x2`` have the shape ``(n, *spatial, C)``.
     """
-    xp, channels = at.xp, max(x1.shape[-1], 1)
+    channels = x1.shape[-1]
     a = _at_first(at, _batch_behind_space(at, x1, layout.ndim), layout)
     b = _at_second(at, _batch_behind_space(at, x2, layout.ndim), layout)
     if layout.paired:
-        return Cov(xp.sum(a * b, axis=-1) / channels, layout)
-    return Cov(matmul(at, a, xp.matrix_transpose(b)) / channels, layout)
+        return Cov(paired_products(at, a, b) / channels, layout)
+    return Cov(inner_products(at, a, b) / channels, layout)
 
 
 def variances(cov: Cov) -> Array:

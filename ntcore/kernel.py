@@ -8,6 +8,7 @@ diagonal are computed.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -167,13 +168,17 @@ def _span(job: Job, start: int, stop: int, step: int) -> Span:
 
 
 def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
-    """Mark the pairs of a tile that are one example twice."""
-    if not job.same or not (tile.on_diagonal or job.at.backend.stage is not None):
+    """Mark the pairs of a tile that are one example twice; None where there are none.
+
+    Where a tile is compiled, every tile gets a mask, so that one compilation serves them all.
+    """
+    diagonal = job.same and tile.on_diagonal
+    if not diagonal and job.at.backend.stage is None:
         return None
     np = host().namespace
     i = np.arange(one.start, one.start + one.width)
     j = np.arange(two.start, two.start + two.width)
-    return job.at.index(i[:, None] == j[None, :])
+    return job.at.index((i[:, None] == j[None, :]) & diagonal)
 
 
 @dataclass(frozen=True)
@@ -254,7 +259,7 @@ def _side(job: Job, block: str) -> Sides:
     count = job.counts[1 if block == "side2" else 0]
     if not kept or not count:
         return {}
-    step = max(1, min(count, _pairs_per_tile(job, block)))
+    step = _examples_per_tile(job, block, count)
     parts: dict[int, list[Array]] = {edge: [] for edge in kept}
     program = Program(job, block)
     for start in range(0, count, step):
@@ -302,6 +307,17 @@ def _pairs_per_tile(job: Job, block: str) -> int:
     blocks = job.plan.blocks if block == "cross" else 1
     budget = job.at.backend.tile_bytes(job.at.device)
     return max(1, budget // (widest * blocks * job.plan.itemsize))
+
+
+def _examples_per_tile(job: Job, block: str, count: int) -> int:
+    """Return how many examples of a batch go through the network at once.
+
+    Where a tile is compiled they are as many as in the tiles between batches, whose number of
+    examples does not depend on the batch.
+    """
+    compiled = job.at.backend.stage is not None and not job.traced
+    pairs = math.isqrt(_pairs_per_tile(job, "cross")) if compiled else _pairs_per_tile(job, block)
+    return max(1, min(count, pairs))
 
 
 def _arrays(job: Job, m: Moments) -> tuple[Array, Array | None]:

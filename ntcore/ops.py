@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import reduce, wraps
+from operator import add
 from typing import Any, TypeVar
 
 from ntcore.backend import Array, Place
@@ -53,6 +54,28 @@ def recording() -> Iterator[dict[str, int]]:
 def matmul(at: Place, a: Array, b: Array) -> Array:
     """Matrix product in the full precision of the data type."""
     return at.xp.matmul(a, b)
+
+
+FEW_CHANNELS = 4
+
+
+def inner_products(at: Place, a: Array, b: Array) -> Array:
+    r"""Return :math:`\sum_c a_{\ldots i c}\, b_{\ldots j c}` as ``(..., n1, n2)``.
+
+    Images have few channels and many positions, and many tiny matrix products cost more than
+    one product of whole arrays for each channel.
+    """
+    if a.ndim == 2 or a.shape[-1] > FEW_CHANNELS:
+        return matmul(at, a, at.xp.matrix_transpose(b))
+    terms = [a[..., :, None, c] * b[..., None, :, c] for c in range(a.shape[-1])]
+    return reduce(add, terms)
+
+
+def paired_products(at: Place, a: Array, b: Array) -> Array:
+    r"""Return :math:`\sum_c a_{\ldots c}\, b_{\ldots c}`, added in the order of inner products."""
+    if a.shape[-1] > FEW_CHANNELS:
+        return at.xp.sum(a * b, axis=-1)
+    return reduce(add, [a[..., c] * b[..., c] for c in range(a.shape[-1])])
 
 
 class Table:

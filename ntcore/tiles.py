@@ -49,14 +49,12 @@ class Grid:
 
 def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
     """Return a grid whose tiles hold about ``pairs`` pairs, and at least one."""
-    pairs = max(pairs, 1)
-    if symmetric:
-        step = max(1, min(n1, math.isqrt(pairs)))
-        return Grid(n1, n2, step, step, True)
-    step1 = max(1, min(n1, math.isqrt(pairs)))
-    step2 = max(1, min(n2, pairs // step1))
-    step1 = max(1, min(n1, pairs // step2))
-    return Grid(n1, n2, step1, step2, False)
+    step = math.isqrt(max(pairs, 1))
+    if symmetric or min(n1, n2) >= step:
+        return Grid(n1, n2, min(step, n1), min(step, n2), symmetric)
+    step1 = min(n1, step)
+    step2 = min(n2, max(pairs, 1) // step1)
+    return Grid(n1, n2, min(n1, max(pairs, 1) // step2), step2, False)
 
 
 class Assembly:

@@ -62,7 +62,8 @@ class Dense(Linear):
     def examples(cls) -> list[Any]:
         return [
             cls(7, W_std=1.3, b_std=0.2),
-            cls(7, W_std=0.8),
+            cls(7, W_std=0.8, channel_axis=1),
+            cls(7, batch_axis=1, channel_axis=0),
             cls(5, W_std=1.2, b_std=0.3, parameterization="standard", s=(1, 2)),
         ]
 

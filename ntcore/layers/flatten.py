@@ -52,7 +52,7 @@ class Flatten(Linear):
 
     @classmethod
     def examples(cls) -> list[Any]:
-        return [cls()]
+        return [cls(), cls(batch_axis=1), cls(batch_axis_out=1)]
 
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs

@@ -25,7 +25,7 @@ class _GlobalPool(Linear):
 
     @classmethod
     def examples(cls) -> list[Any]:
-        return [cls(), cls(channel_axis=1)]  # type: ignore[call-arg]
+        return [cls(), cls(batch_axis=1, channel_axis=0)]  # type: ignore[call-arg]
 
     def axes_in(self, ndim: int) -> Axes | None:
         return default_axes(ndim, self.batch_axis, self.channel_axis)

@@ -134,7 +134,7 @@ class AvgPool(_Pool):
             cls((3, 2), None, "SAME"),
             cls((3, 2), (2, 1), "SAME", normalize_edges=True),
             cls((2, 3), (2, 2), "CIRCULAR"),
-            cls((2, 2), (2, 1), "VALID", channel_axis=1),
+            cls((2, 2), (2, 1), "VALID", batch_axis=1, channel_axis=0),
         ]
 
     def _weights(self, windows: Windows) -> tuple[Any, ...]:
@@ -179,7 +179,7 @@ class SumPool(_Pool):
             cls((2, 2), (2, 2)),
             cls((2, 3), (1, 2), "SAME"),
             cls((3, 3), (2, 2), "CIRCULAR"),
-            cls((2, 2), (1, 2), "SAME", channel_axis=1),
+            cls((2, 2), (1, 2), "SAME", batch_axis=1, channel_axis=0),
         ]
 
     def _weights(self, windows: Windows) -> tuple[Any, ...]:
