@@ -14,10 +14,12 @@ from typing import Any
 from ntcore.backend import Array, Place, place_of
 from ntcore.errors import ArgumentError, NotFiniteError, PlanError, ShapeError
 from ntcore.inputs import Inputs, leaves_of, map_tree, of_sizes
-from ntcore.kernel import Job, Output, Progress, evaluate
+from ntcore.kernel import Output, Progress, evaluate
 from ntcore.moments import Traits
 from ntcore.network import Tree, layers_of
-from ntcore.plan import Edge, Options, make_plan
+from ntcore.plan import Edge, Options
+from ntcore.planner import make_plan
+from ntcore.program import Job
 from ntcore.record import Record, iter_leaves
 from ntcore.result import Kernel
 from ntcore.shape import Axes, Shape, default_axes

@@ -14,55 +14,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov import Cov, Layout, diagonal_to_user, layout_of, select, to_user
 from ntcore.inputs import leaves_of
-from ntcore.layers.base import Layer
-from ntcore.moments import Context, Moments
+from ntcore.moments import Moments
 from ntcore.need import Need, union
-from ntcore.plan import Edge, Plan
-from ntcore.source import Source, Span
+from ntcore.plan import Plan
+from ntcore.program import Job, Program
+from ntcore.source import Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Sides = dict[int, Cov]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One kernel to compute.
-
-    Attributes
-    ----------
-    plan : Plan
-        What to compute.
-    layers : tuple of Layer
-        The layers with their leaves, in the order of the plan's steps.
-    sources : dict
-        The source of each input edge.
-    at : Place
-        Where.
-    counts : tuple of int
-        Number of examples in each batch.
-    same : bool
-        Whether the second batch is the first.
-    traced : bool
-        Whether values are unknown now, so that everything is one tile.
-    diagonal_spatial : bool
-        Whether the results hold offset 0 alone.
-    """
-
-    plan: Plan
-    layers: tuple[Layer, ...]
-    sources: dict[int, Source]
-    at: Place
-    counts: tuple[int, int]
-    same: bool
-    traced: bool
-    diagonal_spatial: bool
 
 
 @dataclass(frozen=True)
@@ -96,7 +62,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
             progress(done + 1, len(tiles))
     results = {}
     for e in edges:
-        nngp, ntk = kernels[e].result()
+        nngp, ntk = kernels[e].result() if tiles else _empty(job, e)
         results[e] = Output(nngp, ntk, _side_array(job, e, side1), _side_array(job, e, side2))
     return results
 
@@ -181,75 +147,6 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
     return job.at.index((i[:, None] == j[None, :]) & diagonal)
 
 
-@dataclass(frozen=True)
-class Move:
-    """One layer at work in a program, and the edges that nothing reads after it."""
-
-    ctx: Context
-    layer: Layer
-    inputs: tuple[int, ...]
-    output: int
-    done_with: tuple[int, ...]
-
-
-class Program:
-    """The layers of a plan that one block needs, ready to run on tile after tile."""
-
-    def __init__(self, job: Job, block: str) -> None:
-        self._at, self._block = job.at, block
-        edges = job.plan.edges
-        self._outputs = [i for i in leaves_of(job.plan.outputs) if _asked(edges[i], block)]
-        self._entries = [
-            (edge, source, edges[edge].layout(block))
-            for edge, source in job.sources.items()
-            if _asked(edges[edge], block)
-        ]
-        self._moves = [
-            self._move(job, n)
-            for n, step in enumerate(job.plan.steps)
-            if _asked(edges[step.output], block)
-        ]
-
-    def _move(self, job: Job, n: int) -> Move:
-        plan, step = job.plan, job.plan.steps[n]
-        shapes = tuple(plan.edges[i].shape1 for i in step.inputs)
-        ntk = plan.blocks == 2 and self._block == "cross"
-        ctx = Context(job.at, shapes, plan.edges[step.output].layout(self._block), ntk)
-        later = {i for s in plan.steps[n + 1 :] for i in s.inputs} | set(self._outputs)
-        done_with = tuple(i for i in set(step.inputs) if i not in later)
-        return Move(ctx, job.layers[n], step.inputs, step.output, done_with)
-
-    def run(
-        self, one: Span, two: Span, attach: Callable[[int, Moments], Moments]
-    ) -> dict[int, Moments]:
-        """Push one tile through every layer; return the moments of the outputs."""
-        env: dict[int, Moments] = {}
-        for edge, source, layout in self._entries:
-            arrays = source.arrays(self._at, self._block, one, two)
-            enter = _staged(self._at, source.moments, (0, 1))
-            env[edge] = attach(edge, enter(self._at, layout, *arrays))
-        for move in self._moves:
-            inputs = [env[i] for i in move.inputs]
-            pushed = _staged(self._at, _push, (0,))(move.ctx, move.layer, *inputs)
-            env[move.output] = attach(move.output, pushed)
-            for i in move.done_with:
-                env.pop(i, None)
-        return {i: env[i] for i in self._outputs}
-
-
-def _asked(edge: Edge, block: str) -> bool:
-    return getattr(edge, block) is not None
-
-
-def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
-    return layer.push(ctx, *inputs)
-
-
-def _staged(at: Place, fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
-    stage = at.backend.stage
-    return fn if stage is None else stage(fn, static)
-
-
 # --- each batch with itself ---------------------------------------------------------------------
 
 
@@ -325,6 +222,18 @@ def _arrays(job: Job, m: Moments) -> tuple[Array, Array | None]:
     if job.plan.blocks == 1:
         return nngp, None
     return nngp, job.at.xp.zeros_like(nngp) if m.ntk is None else _user(job, m.ntk)
+
+
+def _empty(job: Job, edge: int) -> tuple[Array, Array | None]:
+    """Return the kernels of a batch without examples."""
+    layout = job.plan.edges[edge].layout()
+    one, two = layout.sizes1, layout.sizes2
+    space = (
+        one if job.diagonal_spatial else [n for pair in zip(one, two, strict=True) for n in pair]
+    )
+    shape = (*job.counts, *space)
+    nngp = job.at.xp.zeros(shape, dtype=job.at.dtype, device=job.at.device)
+    return nngp, nngp if job.plan.options.ntk else None
 
 
 def _user(job: Job, cov: Cov) -> Array:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from ntcore.errors import ArgumentError, PlanError
 from ntcore.layers.base import Layer
 from ntcore.layers.fan import FanOut
-from ntcore.record import Record, leaf, record
-from ntcore.shape import Axes
+from ntcore.record import Record, leaf, record, settle
+from ntcore.shape import Axes, as_count
 
 T = TypeVar("T")
 Tree = Any
@@ -44,8 +44,7 @@ class Repeat(Record):
     n: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n, int) or isinstance(self.n, bool) or self.n < 1:
-            raise ArgumentError(f"repeat got n={self.n!r}; give a positive integer.")
+        settle(self, "n", as_count(self.n, "n", "repeat"))
 
     def __repr__(self) -> str:
         return f"repeat({self.layer!r}, {self.n})"

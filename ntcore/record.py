@@ -68,6 +68,11 @@ def record(cls: type[R]) -> type[R]:
     return made
 
 
+def settle(value: Record, name: str, to: Any) -> None:
+    """Replace a field while a record is made, to bring an argument into its one form."""
+    object.__setattr__(value, name, to)
+
+
 def on_record(listener: Callable[[type[Record]], None]) -> None:
     """Call ``listener`` with every record class there is and will be."""
     _listeners.append(listener)
@@ -125,6 +130,8 @@ def _is_leaf(f: dataclasses.Field[Any]) -> bool:
 
 
 def _is_default(value: Any, default: Any) -> bool:
+    if value is PRESENT:
+        return default is not None and default is not dataclasses.MISSING
     simple = (bool, int, float, str, tuple, type(None))
     return isinstance(value, simple) and type(value) is type(default) and value == default
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ntcore import index
 from ntcore.backend import Array, backend_of
 from ntcore.errors import ArgumentError
 from ntcore.record import Record, leaf, record
@@ -94,6 +95,39 @@ class Kernel(Record):
     def _map(self, fn: Callable[[Array], Array]) -> Kernel:
         arrays = {name: getattr(self, name) for name in ("nngp", "ntk", "cov1", "cov2")}
         return self.replace(**{n: None if x is None else fn(x) for n, x in arrays.items()})
+
+    def slice(self, n1_slice: slice, n2_slice: slice) -> Kernel:
+        """Return the kernel of some examples of the first batch and some of the second."""
+        return index.examples(self, n1_slice, n2_slice)
+
+    def __getitem__(self, idx: Any) -> Kernel:
+        """Return the kernel of ``f(x)[idx]``, for an index into the outputs of the network."""
+        return index.outputs(self, idx)
+
+    def mask(self, mask1: Array | None, mask2: Array | None) -> Kernel:
+        """Return the kernel with 0 wherever either mask is true, and with these masks.
+
+        Masks have the shape of the outputs with one channel, ``(n1, H, W, 1)``, and are true
+        where there is nothing.
+        """
+        return index.masked(self, mask1, mask2)
+
+    def __mul__(self, factor: Any) -> Kernel:
+        """Return the kernel of the function times a number: covariances times its square."""
+        return self._map(lambda x: x * factor**2)
+
+    __rmul__ = __mul__
+
+    def __add__(self, offset: Any) -> Kernel:
+        """Return the kernel of the function plus a fixed number: its square on covariances."""
+        shifted = self._map(lambda x: x + offset**2)
+        return shifted.replace(ntk=self.ntk)
+
+    __radd__ = __add__
+
+    def astuple(self) -> tuple[Any, ...]:
+        """Return the values of the fields, in order."""
+        return tuple(getattr(self, name) for name in FIELDS)
 
     def asdict(self) -> dict[str, Any]:
         """Return the fields and their values."""

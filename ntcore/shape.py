@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 from ntcore.errors import ArgumentError, ShapeError
 
@@ -116,10 +118,30 @@ def check_padding(padding: str, name: str) -> None:
         )
 
 
-def check_sizes(values: tuple[int, ...], what: str, name: str) -> None:
-    """Raise :class:`ArgumentError` unless every value is a positive integer."""
-    if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values):
-        raise ArgumentError(f"{name} got {what}={values!r}; it must hold positive integers.")
+def as_sizes(values: Any, what: str, name: str) -> tuple[int, ...]:
+    """Return a sequence of positive integers as a tuple, or raise :class:`ArgumentError`."""
+    error = ArgumentError(
+        f"{name} got {what}={values!r}; give a tuple of positive integers, one for each spatial "
+        "axis."
+    )
+    try:
+        sizes = tuple(operator.index(v) for v in values)
+    except TypeError:
+        raise error from None
+    if min(sizes, default=1) < 1:
+        raise error
+    return sizes
+
+
+def as_count(value: Any, what: str, name: str) -> int:
+    """Return a positive integer, or raise :class:`ArgumentError`."""
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ArgumentError(f"{name} got {what}={value!r}; give a positive integer.")
+    return count
 
 
 def by_axis(values: tuple[int, ...], axes: Axes) -> tuple[int, ...]:

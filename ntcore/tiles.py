@@ -49,12 +49,12 @@ class Grid:
 
 def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
     """Return a grid whose tiles hold about ``pairs`` pairs, and at least one."""
-    step = math.isqrt(max(pairs, 1))
-    if symmetric or min(n1, n2) >= step:
-        return Grid(n1, n2, min(step, n1), min(step, n2), symmetric)
-    step1 = min(n1, step)
-    step2 = min(n2, max(pairs, 1) // step1)
-    return Grid(n1, n2, min(n1, max(pairs, 1) // step2), step2, False)
+    pairs = max(pairs, 1)
+    step1 = max(1, min(n1, math.isqrt(pairs)))
+    if symmetric or min(n1, n2) >= step1:
+        return Grid(n1, n2, step1, step1, symmetric)
+    step2 = max(1, min(n2, pairs // step1))
+    return Grid(n1, n2, max(1, min(n1, pairs // step2)), step2, False)
 
 
 class Assembly:
@@ -85,9 +85,9 @@ class Assembly:
             self._whole = self._at.xp.empty(shape, dtype=x.dtype, device=self._at.device)
         self._whole[i : i + x.shape[0], j : j + x.shape[1], ...] = x
 
-    def result(self) -> Array:
-        """Return the whole array."""
-        if self._whole is not None:
+    def result(self) -> Array | None:
+        """Return the whole array, or None where no tile came."""
+        if self._whole is not None or not self._parts:
             return self._whole
         starts1 = sorted({i for i, _ in self._parts})
         starts2 = sorted({j for _, j in self._parts})

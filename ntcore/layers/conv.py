@@ -12,10 +12,10 @@ from ntcore.layers import weights
 from ntcore.layers.base import Coefficients, Linear, Params
 from ntcore.layers.windows import (
     Windows,
-    check_window,
     make_windows,
     out_sizes,
     patches,
+    settle_window,
     shared_taps,
     unpatch,
     wrong_ndim,
@@ -78,8 +78,8 @@ class Conv(Linear):
     s: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        check_window("Conv", self.filter_shape, self.strides, self.padding, "filter_shape")
-        weights.check_weights(self, self.out_chan, "Conv")
+        settle_window(self, "filter_shape")
+        weights.settle_weights(self, "out_chan")
         self._check_specs()
 
     def _check_specs(self) -> None:

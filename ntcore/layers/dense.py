@@ -56,7 +56,7 @@ class Dense(Linear):
     s: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        weights.check_weights(self, self.out_dim, "Dense")
+        weights.settle_weights(self, "out_dim")
 
     @classmethod
     def examples(cls) -> list[Any]:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
 from ntcore.cov import select
-from ntcore.errors import ArgumentError, PlanError, ShapeError
+from ntcore.errors import PlanError, ShapeError
 from ntcore.layers.base import Layer, Params
 from ntcore.moments import Context, Moments, Traits
-from ntcore.record import Record, record
-from ntcore.shape import Shape
+from ntcore.record import Record, record, settle
+from ntcore.shape import Shape, as_count
 
 
 @record
@@ -29,8 +29,7 @@ class FanOut(Record):
     num: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num, int) or isinstance(self.num, bool) or self.num < 1:
-            raise ArgumentError(f"FanOut got num={self.num!r}; give a positive integer.")
+        settle(self, "num", as_count(self.num, "num", "FanOut"))
 
 
 @record

@@ -10,12 +10,12 @@ from ntcore.cov import Cov, read, weigh
 from ntcore.layers.base import Linear, Params
 from ntcore.layers.windows import (
     Windows,
-    check_window,
     edge_counts,
     independent_taps,
     make_windows,
     out_sizes,
     patches,
+    settle_window,
     unpatch,
     wrong_ndim,
 )
@@ -35,8 +35,7 @@ class _Pool(Linear):
     channel_axis: int
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        check_window(name, self.window_shape, self.strides, self.padding, "window_shape")
+        settle_window(self, "window_shape")
 
     def _weights(self, windows: Windows) -> tuple[Any, ...]:
         raise TypeError(f"{type(self).__name__} must define '_weights'")

@@ -9,28 +9,39 @@ from ntcore.backend import Array, Place, is_number
 from ntcore.errors import ArgumentError
 from ntcore.layers.base import Coefficients
 from ntcore.ops import matmul
+from ntcore.record import settle
+from ntcore.shape import as_count, as_sizes
 
 PARAMETERIZATIONS = ("ntk", "standard")
 
 
-def check_weights(layer: Any, out: int, name: str) -> None:
-    """Raise :class:`~ntcore.errors.ArgumentError` unless the arguments of a layer make sense."""
+def settle_weights(layer: Any, out: str) -> None:
+    """Bring the arguments of a layer with weights into one form, or say what is wrong with them.
+
+    ``out`` names the field that holds the number of output channels.
+    """
+    name = type(layer).__name__
+    settle(layer, out, as_count(getattr(layer, out), out, name))
     if layer.parameterization not in PARAMETERIZATIONS:
         raise ArgumentError(
             f"{name} got parameterization={layer.parameterization!r}; it must be 'ntk' or "
             "'standard'."
         )
-    if isinstance(out, bool) or not isinstance(out, int) or out < 1:
-        raise ArgumentError(f"{name} got {out!r} output channels; give a positive integer.")
-    pair = isinstance(layer.s, tuple) and len(layer.s) == 2
-    if not pair or not all(isinstance(v, int) and v > 0 for v in layer.s):
+    settle(layer, "s", as_sizes(layer.s, "s", name))
+    if len(layer.s) != 2:
         raise ArgumentError(f"{name} got s={layer.s!r}; give two positive integers.")
     for argument in ("W_std", "b_std"):
-        value = getattr(layer, argument)
-        if is_number(value) and not (math.isfinite(value) and value >= 0):
-            raise ArgumentError(
-                f"{name} got {argument}={value!r}; give a finite, non-negative standard deviation."
-            )
+        _check_std(name, argument, getattr(layer, argument))
+
+
+def _check_std(name: str, argument: str, value: Any) -> None:
+    allowed = value is None and argument == "b_std"
+    if isinstance(value, str) or (value is None and not allowed):
+        raise ArgumentError(f"{name} got {argument}={value!r}; give a number or a scalar array.")
+    if is_number(value) and not (math.isfinite(value) and value >= 0):
+        raise ArgumentError(
+            f"{name} got {argument}={value!r}; give a finite, non-negative standard deviation."
+        )
 
 
 def coefficients(layer: Any, at: Place, taps: int, channels: int) -> Coefficients:

@@ -11,24 +11,30 @@ from ntcore.backend import Array, Place, host
 from ntcore.cov import Tap
 from ntcore.errors import ShapeError
 from ntcore.ops import Table, gather_sum
-from ntcore.shape import Shape, Window, check_padding, check_sizes
+from ntcore.record import settle
+from ntcore.shape import Shape, Window, as_sizes, check_padding
 
 Windows = tuple[Window, ...]
 
 
-def check_window(
-    name: str, widths: tuple[int, ...], strides: tuple[int, ...] | None, padding: str, what: str
-) -> None:
-    """Raise :class:`~ntcore.errors.ArgumentError` unless a window's arguments make sense."""
-    check_padding(padding, name)
-    check_sizes(widths, what, name)
-    if strides is not None:
-        check_sizes(strides, "strides", name)
-        if len(strides) != len(widths):
-            raise ShapeError(
-                f"{name} got {what}={widths} and strides={strides}; give one stride per window "
-                "size."
-            )
+def settle_window(layer: Any, what: str) -> None:
+    """Turn the arguments of a window into tuples, or say what is wrong with them.
+
+    ``what`` names the field that holds the widths, beside ``strides`` and ``padding``.
+    """
+    name = type(layer).__name__
+    check_padding(layer.padding, name)
+    widths = as_sizes(getattr(layer, what), what, name)
+    settle(layer, what, widths)
+    if layer.strides is None:
+        return
+    strides = as_sizes(layer.strides, "strides", name)
+    settle(layer, "strides", strides)
+    if len(strides) != len(widths):
+        raise ShapeError(
+            f"{name} got {what}={widths} and strides={strides}; give one stride for each spatial "
+            "axis."
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,273 @@
+"""The thin triple around a network: what a user holds."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ntcore import entry, sample
+from ntcore.backend import Place, backend_of, host, loaded, place_of
+from ntcore.errors import ArgumentError, BackendError, Unsupported
+from ntcore.inputs import leaves_of, map_tree, of_sizes
+from ntcore.network import Tree
+from ntcore.plan import Options, Plan
+from ntcore.planner import make_plan
+from ntcore.record import Record, iter_leaves, leaf, record
+from ntcore.result import FIELDS
+
+
+@record
+class Model(Record):
+    """A network that unpacks into ``(init_fn, apply_fn, kernel_fn)``.
+
+    Attributes
+    ----------
+    network : Record
+        The network as data. Its leaves (``W_std``, ``b_std``, ...) are those of the pytree that
+        a model is in JAX and torch.
+    """
+
+    network: Record = leaf()
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        return iter((self.init_fn, self.apply_fn, self.kernel_fn))
+
+    def __getitem__(self, index: int) -> Any:
+        return tuple(self)[index]
+
+    def __len__(self) -> int:
+        return 3
+
+    def __repr__(self) -> str:
+        return repr(self.network)
+
+    def plan(
+        self, shape1: Any, shape2: Any = None, get: Any = ("nngp", "ntk"), *, itemsize: int = 4
+    ) -> Plan:
+        """Return what ``kernel_fn`` would compute for arrays of these shapes; print it to see.
+
+        Parameters
+        ----------
+        shape1, shape2 : tuple of int
+            Shapes of ``x1`` and ``x2``, batch included; tuples of shapes for several inputs.
+            ``shape2=None`` stands for ``x2=None``.
+        get : str or tuple of str
+            As in :meth:`kernel_fn`.
+        itemsize : int, default 4
+            Bytes of a number, for the totals.
+
+        Returns
+        -------
+        Plan
+            Every edge with its offsets, entries, FLOPs and bytes; holds no array.
+
+        Raises
+        ------
+        PlanError
+            If the network has no Gaussian limit as composed.
+        ShapeError
+            If a layer does not fit its input.
+        """
+        options = _options(_names(get), None, itemsize)
+        return make_plan(self.network, of_sizes(self.network, shape1, shape2), options)
+
+    def kernel_fn(
+        self,
+        x1_or_kernel: Any,
+        x2: Any = None,
+        get: Any = None,
+        *,
+        pattern: Any = None,
+        mask_constant: float | None = None,
+        diagonal_batch: bool | None = None,
+        diagonal_spatial: bool | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the kernels of the infinitely wide network.
+
+        Parameters
+        ----------
+        x1_or_kernel : array, Kernel, or tuple of them
+            The first batch, ``(n1, ..., channels)``, real floating point; or the result of
+            another ``kernel_fn``.
+        x2 : array or tuple of them, optional
+            The second batch; None compares ``x1`` with itself.
+        get : str or tuple of str, optional
+            ``'nngp'``, ``'ntk'`` or any other field of :class:`~ntcore.Kernel` returns that
+            field; a tuple returns a named tuple; None returns a ``Kernel``.
+        pattern, mask_constant
+            For layers that read a graph or masks.
+        diagonal_batch : bool, optional
+            False returns ``cov1`` and ``cov2`` of all pairs, ``(n1, n1, ...)``.
+        diagonal_spatial : bool, optional
+            True returns offset 0 alone, ``(n1, n2, H, W)``.
+        progress : callable, optional
+            Called with the number of tiles done and their total.
+
+        Returns
+        -------
+        array, named tuple or Kernel
+            On the device and in the data type of the inputs. Kernels have the shape
+            ``(n1, n2)`` after a flatten or a global pool and ``(n1, n2, H, H, W, W)`` otherwise.
+
+        Raises
+        ------
+        PlanError
+            If the network has no Gaussian limit as composed.
+        ShapeError, DTypeError, BackendError, NotFiniteError
+            If the inputs do not fit the network or each other, are not real floating point,
+            belong to several libraries or devices, or hold NaN.
+        """
+        _refuse_unknown(pattern, mask_constant, kwargs)
+        names = _names(get)
+        options = _options(names, diagonal_spatial)
+        kernels = entry.kernels_of(
+            self.network,
+            _tuples(x1_or_kernel),
+            _tuples(x2),
+            options,
+            diagonal_batch is not False or not {"cov1", "cov2"} & set(names),
+            progress,
+        )
+        return map_tree(lambda k: _selected(k, get, names), kernels)
+
+    def init_fn(self, rng: Any, input_shape: Any, *, like: Any = None) -> tuple[Any, Any]:
+        """Draw parameters of the finite network.
+
+        Parameters
+        ----------
+        rng : int, numpy.random.Generator, JAX key or torch.Generator
+            An integer draws the same parameters on every backend.
+        input_shape : tuple of int
+            Shape of an input, batch included (-1 where unknown).
+        like : array, optional
+            Parameters take the library, the data type and the device of this array; by default
+            those of ``rng``, and NumPy's for an integer.
+
+        Returns
+        -------
+        output_shape : tuple of int
+        params : tuple
+            One entry per layer, ``(W, b)`` for Dense and Conv, ``()`` where nothing is trained.
+        """
+        at, rng = _place_of_rng(rng, like)
+        inputs = of_sizes(self.network, input_shape)
+        shapes, params = sample.init(self.network, at, rng, inputs.shapes1)
+        return map_tree(lambda s: s.full(inputs.counts[0]), shapes), params
+
+    def apply_fn(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+        """Return the output of the finite network.
+
+        Parameters
+        ----------
+        params : tuple
+            What ``init_fn`` returned.
+        inputs : array or tuple of them
+            A batch.
+        """
+        x = _tuples(inputs)
+        return sample.apply(self.network, self._place(params, x), params, x)
+
+    def vjp_fn(self, params: Any, inputs: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
+        """Return the output and its pullback, by ntcore's own reverse rule.
+
+        Works on every backend, those without derivatives of their own included.
+
+        Parameters
+        ----------
+        params : tuple
+            What ``init_fn`` returned.
+        inputs : array or tuple of them
+            A batch.
+
+        Returns
+        -------
+        outputs : array or tuple of them
+        pullback : callable
+            From a gradient of the outputs to ``(gradient of params, gradient of inputs)``.
+        """
+        x = _tuples(inputs)
+        return sample.vjp(self.network, self._place(params, x), params, x)
+
+    def _place(self, params: Any, x: Tree) -> Place:
+        weights = [w for w in iter_leaves(_deep_tuple(params)) if hasattr(w, "shape")]
+        return place_of([*leaves_of(x), *weights], iter_leaves(self.network))
+
+
+# --- small things -------------------------------------------------------------------------------
+
+
+def _names(get: Any) -> tuple[str, ...]:
+    """Return the fields that ``get`` asks for."""
+    if get is None:
+        return FIELDS
+    asked = (get,) if isinstance(get, str) else tuple(get)
+    names = tuple(str(name).lower() for name in asked)
+    for name in names:
+        if name not in FIELDS:
+            raise ArgumentError(
+                f"get={name!r} is not a field of Kernel; it has {', '.join(FIELDS)}."
+            )
+    if not names:
+        raise ArgumentError("get is empty; ask for 'nngp', 'ntk' or another field of Kernel.")
+    return names
+
+
+def _options(names: tuple[str, ...], diagonal_spatial: bool | None, itemsize: int = 4) -> Options:
+    return Options(
+        ntk="ntk" in names,
+        cov=bool({"cov1", "cov2"} & set(names)),
+        diagonal_spatial=bool(diagonal_spatial),
+        itemsize=itemsize,
+    )
+
+
+def _selected(kernel: Any, get: Any, names: tuple[str, ...]) -> Any:
+    if get is None:
+        return kernel
+    if isinstance(get, str):
+        return getattr(kernel, names[0])
+    return namedtuple("AnalyticKernel", names)(*(getattr(kernel, n) for n in names))
+
+
+def _tuples(x: Any) -> Tree:
+    """Turn lists into tuples."""
+    return tuple(map(_tuples, x)) if isinstance(x, (list, tuple)) else x
+
+
+def _deep_tuple(params: Any) -> Any:
+    return tuple(map(_deep_tuple, params)) if isinstance(params, (list, tuple)) else params
+
+
+def _refuse_unknown(pattern: Any, mask_constant: Any, kwargs: dict[str, Any]) -> None:
+    if pattern is not None or mask_constant is not None:
+        name = "pattern" if pattern is not None else "mask_constant"
+        raise Unsupported(f"{name} was given, but no layer of ntcore reads it yet; leave it out.")
+    if kwargs:
+        raise ArgumentError(f"kernel_fn got an unknown argument {sorted(kwargs)[0]!r}.")
+
+
+def _place_of_rng(rng: Any, like: Any) -> tuple[Place, Any]:
+    """Return where parameters are drawn, and the random state to draw them with."""
+    if isinstance(rng, int) and not isinstance(rng, bool):
+        at = place_of([like if like is not None else host().namespace.zeros(1)])
+        return Place(at.backend, at.dtype, at.device), rng
+    for backend in loaded():
+        if backend.is_rng(rng):
+            return _native_place(backend, rng, like), rng
+    raise ArgumentError(
+        f"rng is a {type(rng).__name__}; give an integer seed, a numpy.random.Generator, a JAX key "
+        "or a torch.Generator."
+    )
+
+
+def _native_place(backend: Any, rng: Any, like: Any) -> Place:
+    sample_array = like if like is not None else backend.normal(rng, (1,), None, None)
+    if backend_of(sample_array) is not backend:
+        raise BackendError(
+            f"rng belongs to {backend.library} but like is a {backend_of(sample_array).library} "
+            "array; use an integer seed, or a random state of the same library."
+        )
+    return place_of([sample_array])

@@ -1,0 +1,157 @@
+"""Making plans: forwards for shapes and traits, backwards for needs.
+
+Forwards, every layer says the shape and the traits of its output, and refuses what has no
+Gaussian limit. Backwards, from the entries asked for at the output, every layer says which
+offsets of its input they take. Plans are cached by the structure of the network, never by the
+values of its leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from ntcore.errors import NtcoreError, ShapeError
+from ntcore.inputs import Inputs, leaves_of
+from ntcore.layers.base import Layer
+from ntcore.need import Need, diagonal, everything, union
+from ntcore.network import Tree, walk
+from ntcore.plan import Edge, Options, Plan, Step, block_shapes
+from ntcore.record import Record, skeleton
+from ntcore.shape import Shape
+
+
+def make_plan(network: Record, inputs: Inputs, options: Options) -> Plan:
+    """Plan a network for inputs of the given shapes.
+
+    Raises
+    ------
+    PlanError
+        If the network has no Gaussian limit as composed.
+    ShapeError
+        If a layer does not fit its input.
+    """
+    try:
+        return _plan(skeleton(network), inputs, options)
+    except NtcoreError:
+        return _plan.__wrapped__(network, inputs, options)  # to name the layer with its values
+
+
+@lru_cache(maxsize=256)
+def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
+    edges, entered = _input_edges(inputs)
+    steps: list[Step] = []
+
+    def emit(layer: Layer, ids: tuple[int, ...]) -> int:
+        steps.append(Step(layer, ids, len(edges)))
+        edges.append(_output_edge(layer, [edges[i] for i in ids], len(steps)))
+        return len(edges) - 1
+
+    outputs = walk(network, entered, emit)
+    for i in leaves_of(outputs):
+        edges[i] = _asked(edges[i], options)
+    for step in reversed(steps):
+        _ask_inputs(edges, step)
+    if not options.minimal:
+        edges[:] = [_ask_everything(e) for e in edges]
+    return Plan(tuple(steps), tuple(edges), entered, outputs, inputs.pairs, options)
+
+
+# --- forwards -----------------------------------------------------------------------------------
+
+
+def _input_edges(inputs: Inputs) -> tuple[list[Edge], Tree]:
+    edges: list[Edge] = []
+    traits = iter(inputs.traits)
+
+    def enter(a: Tree, b: Tree) -> Tree:
+        if isinstance(a, tuple) or isinstance(b, tuple):
+            if type(a) is not type(b) or len(a) != len(b):
+                raise ShapeError("x1 and x2 hold different numbers of inputs; pass as many.")
+            return tuple(enter(x, y) for x, y in zip(a, b, strict=True))
+        _check_pair(a, b)
+        roots = frozenset({-1 - len(edges)})
+        edges.append(Edge(a, b, replace(next(traits), roots=roots)))
+        return len(edges) - 1
+
+    return edges, enter(inputs.shapes1, inputs.shapes2)
+
+
+def _check_pair(a: Shape, b: Shape) -> None:
+    if a.ndim != b.ndim or a.channels != b.channels:
+        raise ShapeError(
+            f"x1 has {a.ndim} spatial axes and {a.channels} channels but x2 has {b.ndim} and "
+            f"{b.channels}; both need the same number of each."
+        )
+    if 0 in (*a.spatial, a.channels, *b.spatial):
+        raise ShapeError(
+            f"an input has a spatial axis or channels of size 0 (spatial {a.spatial}, channels "
+            f"{a.channels}); every size must be at least 1."
+        )
+
+
+def _output_edge(layer: Layer, inputs: list[Edge], number: int) -> Edge:
+    for edge in inputs:
+        _check_axes(layer, edge.shape1)
+    traits = layer.traits(*(e.traits for e in inputs))
+    if traits.roots is None:
+        traits = replace(traits, roots=frozenset({number}))
+    shape1 = layer.shape(*(e.shape1 for e in inputs))
+    shape2 = layer.shape(*(e.shape2 for e in inputs))
+    return Edge(shape1, shape2, traits)
+
+
+def _check_axes(layer: Layer, shape: Shape) -> None:
+    wanted = layer.axes_in(shape.ndim + 2)
+    have = shape.axes
+    if wanted is not None and (wanted.batch, wanted.channel) != (have.batch, have.channel):
+        raise ShapeError(
+            f"{layer!r} expects the batch on axis {wanted.batch} and the channels on axis "
+            f"{wanted.channel}, but they are on axes {have.batch} and {have.channel}; give every "
+            "layer the same batch_axis and channel_axis."
+        )
+
+
+# --- backwards ----------------------------------------------------------------------------------
+
+
+def _asked(edge: Edge, options: Options) -> Edge:
+    if options.diagonal_spatial:
+        full = one = two = diagonal(edge.shape1.ndim)
+    else:
+        full = everything(edge.shape1.spatial, edge.shape2.spatial)
+        one = everything(edge.shape1.spatial, edge.shape1.spatial)
+        two = everything(edge.shape2.spatial, edge.shape2.spatial)
+    edge = replace(edge, cross=union([edge.cross, full]))
+    if not options.cov:
+        return edge
+    return replace(edge, side1=union([edge.side1, one]), side2=union([edge.side2, two]))
+
+
+def _ask_inputs(edges: list[Edge], step: Step) -> None:
+    out = edges[step.output]
+    for i in step.inputs:
+        edge = edges[i]
+        found = {
+            block: union([getattr(edge, block), _asked_of(step.layer, out, edge, block)])
+            for block in ("cross", "side1", "side2")
+        }
+        edges[i] = replace(edge, **found)  # type: ignore[arg-type]
+
+
+def _asked_of(layer: Layer, out: Edge, edge: Edge, block: str) -> Need | None:
+    need = getattr(out, block)
+    one, two = block_shapes(edge, block)
+    below = None if need is None else layer.need(need, one, two)
+    if block == "cross":
+        return below
+    used = out.cross is not None or need is not None
+    return union([below, layer.sides(one) if used else None])
+
+
+def _ask_everything(edge: Edge) -> Edge:
+    one, two = edge.shape1.spatial, edge.shape2.spatial
+    asked = {"cross": everything(one, two), "side1": everything(one, one)}
+    asked["side2"] = everything(two, two)
+    kept = {k: v for k, v in asked.items() if getattr(edge, k) is not None}
+    return replace(edge, **kept)  # type: ignore[arg-type]
