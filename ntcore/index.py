@@ -91,13 +91,17 @@ def _aligned(kernel: Kernel, mask: Array, leading: int, first: bool) -> Array:
             "it the same axes, with one channel."
         )
     flat = xp.moveaxis(xp.squeeze(mask, axis=kernel.channel_axis), _batch_of(kernel), 0)
-    examples = (
-        [flat.shape[0]] if leading == 1 else [flat.shape[0], 1] if first else [1, flat.shape[0]]
-    )
-    space: list[int] = []
+    shape = _beside(flat.shape[0], leading == 1, first)
     for size in flat.shape[1:]:
-        space += [size] if kernel.diagonal_spatial else [size, 1] if first else [1, size]
-    return xp.reshape(flat, (*examples, *space))
+        shape += _beside(size, kernel.diagonal_spatial, first)
+    return xp.reshape(flat, shape)
+
+
+def _beside(size: int, alone: bool, first: bool) -> tuple[int, ...]:
+    """The axes that one axis of outputs has in an array that compares two of them."""
+    if alone:
+        return (size,)
+    return (size, 1) if first else (1, size)
 
 
 def _batch_of(kernel: Kernel) -> int:
@@ -143,9 +147,7 @@ def _expanded(idx: Any, ndim: int) -> tuple[Any, ...]:
     at = given.index(Ellipsis)
     missing = ndim - (len(given) - 1)
     if missing < 0:
-        raise ArgumentError(
-            f"Kernel[{idx!r}] has more entries than the {ndim} axes of the outputs."
-        )
+        raise ArgumentError(f"Kernel[{idx!r}] has more entries than the outputs' {ndim} axes.")
     return (*given[:at], *(WHOLE,) * missing, *given[at + 1 :])
 
 

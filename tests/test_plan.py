@@ -9,7 +9,8 @@ from ntcore import errors, stax
 from ntcore.entry import kernels_of
 from ntcore.inputs import of_sizes
 from ntcore.need import Need, everything, through_windows
-from ntcore.plan import Options, make_plan
+from ntcore.plan import Options
+from ntcore.planner import make_plan
 from ntcore.shape import Window
 
 
