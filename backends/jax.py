@@ -1,13 +1,14 @@
 """JAX on the CPU, GPUs and TPUs; every layer of an eager call is compiled on its own.
 
 Compiling layer by layer keeps their loops apart: XLA on the CPU would otherwise merge the
-stencils of several layers and compute them over and over.
+stencils of several layers and compute them over and over. Inside the caller's own ``jit`` a fence
+around each layer does the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -68,7 +69,49 @@ def _split(rng: Any, n: int) -> list[Any]:
 
 @cache
 def _stage(fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
-    return jax.jit(fn, static_argnums=static)
+    """Compile a function as a computation of its own, inside a traced one too."""
+    alone = jax.jit(fn, static_argnums=static)
+    inside = jax.jit(partial(_fenced, fn, static), static_argnums=static)
+
+    def staged(*args: Any) -> Any:
+        traced = any(_is_traced(x) for x in _arrays(_without(args, static)))
+        return (inside if traced else alone)(*args)
+
+    return staged
+
+
+def _fenced(fn: Callable[..., Any], static: tuple[int, ...], *args: Any) -> Any:
+    """Call ``fn`` so that XLA on the CPU cannot merge its loops with those around it.
+
+    A conditional is what XLA does not look through. It asks whether a number equals itself, which
+    holds unless the number is NaN, and then everything is.
+    """
+    dynamic = _without(args, static)
+    numbers = [x for x in _arrays(dynamic) if xp.issubdtype(x.dtype, xp.floating)]
+
+    def call(given: tuple[Any, ...]) -> Any:
+        rest = iter(given)
+        return fn(*(args[i] if i in static else next(rest) for i in range(len(args))))
+
+    def nan(given: tuple[Any, ...]) -> Any:
+        shapes = jax.eval_shape(call, given)
+        return jax.tree.map(lambda s: xp.full(s.shape, xp.nan).astype(s.dtype), shapes)
+
+    def fenced(given: tuple[Any, ...]) -> Any:
+        first = numbers[0].reshape(-1)[0]
+        return jax.lax.cond(first == first, call, nan, given)
+
+    if not numbers or not numbers[0].size:
+        return call(dynamic)
+    return jax.lax.platform_dependent(dynamic, cpu=fenced, default=call)
+
+
+def _without(args: tuple[Any, ...], static: tuple[int, ...]) -> tuple[Any, ...]:
+    return tuple(x for i, x in enumerate(args) if i not in static)
+
+
+def _arrays(tree: Any) -> list[Any]:
+    return [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array)]
 
 
 def _tile_bytes(device: Any) -> int:

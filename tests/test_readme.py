@@ -1,0 +1,48 @@
+"""The README's examples run, print what it says, and its pictures exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Fenced blocks in order, as pairs of language and text."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_the_examples_run_and_print_what_stands_below_them():
+    names: dict[str, object] = {}
+    found = blocks()
+    ran = 0
+    for (language, text), (after, printed) in zip(found, [*found[1:], ("", "")], strict=True):
+        if language != "python":
+            continue
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(text, str(README), "exec"), names)
+        ran += 1
+        if after == "text":
+            lines = out.getvalue().splitlines()
+            for line in printed.splitlines():
+                assert line == "..." or line in lines, line
+    assert ran >= 3
+
+
+def test_what_the_first_example_comments():
+    names: dict[str, object] = {}
+    exec(next(text for language, text in blocks() if language == "python"), names)
+    assert names["ntk"].shape == (10, 50)  # type: ignore[attr-defined]
+    assert names["mean"].shape == (10, 3)  # type: ignore[attr-defined]
+    assert names["covariance"].shape == (10, 10)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text("utf-8")))
+def test_links_lead_somewhere(target):
+    assert (README.parent / target).exists()
