@@ -8,7 +8,6 @@ diagonal are computed.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +20,14 @@ from ntcore.cov import Cov, Layout, diagonal_to_user, layout_of, select, to_user
 from ntcore.inputs import leaves_of
 from ntcore.moments import Moments
 from ntcore.need import Need, union
+from ntcore.parts import Parts, make_program
 from ntcore.plan import Plan
 from ntcore.program import Job, Program
 from ntcore.source import Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
 T = TypeVar("T")
+COMPILED_EXAMPLES = 32
 Progress = Callable[[int, int], None]
 Sides = dict[int, Cov]
 
@@ -45,11 +46,11 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge."""
     side1 = _side(job, "side1")
     side2 = side1 if job.same else _side(job, "side2")
-    grid = make_grid(*job.counts, _pairs_per_tile(job, "cross"), job.same)
-    edges = tuple(dict.fromkeys(leaves_of(job.plan.outputs)))
+    program = make_program(job, _budget(job))
+    grid = make_grid(*job.counts, _pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
+    edges = job.plan.output_edges
     kernels = {e: _Pair(job.at, grid) for e in edges}
     tiles = list(grid)
-    program = Program(job, "cross")
 
     def compute(tile: Tile) -> dict[int, tuple[Array, Array | None]]:
         moments = _tile(job, program, grid, tile, side1, side2)
@@ -109,7 +110,7 @@ class _Pair:
 
 
 def _tile(
-    job: Job, program: Program, grid: Grid, tile: Tile, side1: Sides, side2: Sides
+    job: Job, program: Program | Parts, grid: Grid, tile: Tile, side1: Sides, side2: Sides
 ) -> dict[int, Moments]:
     one = _span(job, tile.start1, tile.stop1, grid.step1)
     two = _span(job, tile.start2, tile.stop2, grid.step2)
@@ -156,9 +157,9 @@ def _side(job: Job, block: str) -> Sides:
     count = job.counts[1 if block == "side2" else 0]
     if not kept or not count:
         return {}
-    step = _examples_per_tile(job, block, count)
     parts: dict[int, list[Array]] = {edge: [] for edge in kept}
     program = Program(job, block)
+    step = _examples_per_tile(job, program.widest, count)
     for start in range(0, count, step):
         span = _span(job, start, min(start + step, count), step)
 
@@ -195,25 +196,26 @@ def _kept(plan: Plan, block: str) -> dict[int, Layout]:
 # --- sizes and results --------------------------------------------------------------------------
 
 
-def _pairs_per_tile(job: Job, block: str) -> int:
+def _budget(job: Job) -> int:
+    return job.at.backend.tile_bytes(job.at.device)
+
+
+def _pairs_per_tile(job: Job, widest: int, blocks: int) -> int:
     """Return how many pairs a tile holds so that its widest edge fits the cache."""
-    edges = [e for e in job.plan.edges if getattr(e, block) is not None]
-    if job.traced or not edges:
+    if job.traced:
         return max(job.counts[0] * job.counts[1], 1)
-    widest = max(e.layout(block).entries for e in edges)
-    blocks = job.plan.blocks if block == "cross" else 1
-    budget = job.at.backend.tile_bytes(job.at.device)
-    return max(1, budget // (widest * blocks * job.plan.itemsize))
+    return max(1, _budget(job) // (widest * blocks * job.plan.itemsize))
 
 
-def _examples_per_tile(job: Job, block: str, count: int) -> int:
+def _examples_per_tile(job: Job, widest: int, count: int) -> int:
     """Return how many examples of a batch go through the network at once.
 
-    Where a tile is compiled they are as many as in the tiles between batches, whose number of
-    examples does not depend on the batch.
+    Where a tile is compiled their number does not depend on the batch, so that one compilation
+    serves batches of every size.
     """
-    compiled = job.at.backend.stage is not None and not job.traced
-    pairs = math.isqrt(_pairs_per_tile(job, "cross")) if compiled else _pairs_per_tile(job, block)
+    pairs = _pairs_per_tile(job, widest, 1)
+    if job.at.backend.stage is not None and not job.traced:
+        pairs = min(pairs, COMPILED_EXAMPLES)
     return max(1, min(count, pairs))
 
 

@@ -59,6 +59,12 @@ class Moments(Record):
     side2: Cov | None = leaf(default=None)
     same: Array | None = leaf(default=None)
 
+    def plus(self, other: Moments) -> Moments:
+        """Return the sum of two blocks of one layout, without their sides."""
+        if self.ntk is None or other.ntk is None:
+            return Moments(self.nngp + other.nngp)
+        return Moments(self.nngp + other.nngp, self.ntk + other.ntk)
+
 
 @dataclass(frozen=True)
 class Context:

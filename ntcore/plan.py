@@ -135,6 +135,11 @@ class Plan:
     options: Options
 
     @property
+    def output_edges(self) -> tuple[int, ...]:
+        """The edges that the network writes, each once."""
+        return tuple(dict.fromkeys(leaves_of(self.outputs)))
+
+    @property
     def blocks(self) -> int:
         """How many blocks are computed: 1 for the NNGP kernel alone, 2 with the NTK."""
         return 2 if self.options.ntk else 1

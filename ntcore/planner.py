@@ -57,6 +57,16 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
     return Plan(tuple(steps), tuple(edges), entered, outputs, inputs.pairs, options)
 
 
+@lru_cache(maxsize=1024)
+def narrowed(plan: Plan, edge: int, need: Need) -> Plan:
+    """Return the plan of what leads to one edge, asked for a part of its need alone."""
+    steps = tuple(s for s in plan.steps if s.output <= edge)
+    edges = [replace(e, cross=need if i == edge else None) for i, e in enumerate(plan.edges)]
+    for step in reversed(steps):
+        _ask_inputs(edges, step)
+    return replace(plan, steps=steps, edges=tuple(edges), outputs=edge)
+
+
 # --- forwards -----------------------------------------------------------------------------------
 
 

@@ -59,10 +59,13 @@ class Move:
     done_with: tuple[int, ...]
 
 
-class Program:
-    """The layers of a plan that one block needs, ready to run on tile after tile."""
+Attach = Callable[[int, Moments], Moments]
 
-    def __init__(self, job: Job, block: str) -> None:
+
+class Program:
+    """The layers of a plan that one block needs, from one step on, ready for tile after tile."""
+
+    def __init__(self, job: Job, block: str, start: int = 0) -> None:
         self._at, self._block = job.at, block
         edges = job.plan.edges
         self._outputs = [i for i in leaves_of(job.plan.outputs) if asked(edges[i], block)]
@@ -74,8 +77,10 @@ class Program:
         self._moves = [
             self._move(job, n)
             for n, step in enumerate(job.plan.steps)
-            if asked(edges[step.output], block)
+            if n >= start and asked(edges[step.output], block)
         ]
+        layouts = [e[2] for e in self._entries if not start]
+        self.widest = max(x.entries for x in (*layouts, *(m.ctx.layout for m in self._moves)))
 
     def _move(self, job: Job, n: int) -> Move:
         plan, step = job.plan, job.plan.steps[n]
@@ -86,19 +91,24 @@ class Program:
         done_with = tuple(i for i in set(step.inputs) if i not in later)
         return Move(ctx, job.layers[n], step.inputs, step.output, done_with)
 
-    def run(
-        self, one: Span, two: Span, attach: Callable[[int, Moments], Moments]
-    ) -> dict[int, Moments]:
+    def move(self, output: int) -> Move:
+        """Return the layer that writes an edge."""
+        return next(m for m in self._moves if m.output == output)
+
+    def run(self, one: Span, two: Span, attach: Attach) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""
         env: dict[int, Moments] = {}
         for edge, source, layout in self._entries:
             arrays = source.arrays(self._at, self._block, one, two)
-            enter = _staged(self._at, source.moments, (0, 1))
+            enter = staged(self._at, source.moments, (0, 1))
             env[edge] = attach(edge, enter(self._at, layout, *arrays))
+        return self.go_on(env, attach)
+
+    def go_on(self, env: dict[int, Moments], attach: Attach) -> dict[int, Moments]:
+        """Push the moments of some edges through the layers above them."""
         for move in self._moves:
             inputs = [env[i] for i in move.inputs]
-            pushed = _staged(self._at, _push, (0,))(move.ctx, move.layer, *inputs)
-            env[move.output] = attach(move.output, pushed)
+            env[move.output] = attach(move.output, push(move, *inputs))
             for i in move.done_with:
                 env.pop(i, None)
         return {i: env[i] for i in self._outputs}
@@ -109,10 +119,17 @@ def asked(edge: Edge, block: str) -> bool:
     return getattr(edge, block) is not None
 
 
+def push(move: Move, *inputs: Moments) -> Moments:
+    """Return the moments of a layer's output."""
+    moments: Moments = staged(move.ctx.at, _push, (0,))(move.ctx, move.layer, *inputs)
+    return moments
+
+
 def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
     return layer.push(ctx, *inputs)
 
 
-def _staged(at: Place, fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
+def staged(at: Place, fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
+    """Return a function, compiled on its own where the backend compiles."""
     stage = at.backend.stage
     return fn if stage is None else stage(fn, static)

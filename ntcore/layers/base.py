@@ -32,6 +32,7 @@ class Layer(Record):
     """Base of every layer with one input; a layer with several overrides the starred forms."""
 
     arity: ClassVar[int | None] = 1
+    additive: ClassVar[bool] = False  # the output of a sum of needs is the sum of their outputs
 
     @classmethod
     def examples(cls) -> list[Any]:

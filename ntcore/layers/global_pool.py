@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, total
@@ -19,6 +19,7 @@ class _GlobalPool(Linear):
 
     batch_axis: int
     channel_axis: int
+    additive: ClassVar[bool] = True
 
     def _factor(self, positions: int) -> float:
         raise TypeError(f"{type(self).__name__} must define '_factor'")
