@@ -80,7 +80,8 @@ class Program:
             if n >= start and asked(edges[step.output], block)
         ]
         layouts = [e[2] for e in self._entries if not start]
-        self.widest = max(x.entries for x in (*layouts, *(m.ctx.layout for m in self._moves)))
+        layouts += [m.ctx.layout for m in self._moves]
+        self.widest = max((layout.entries for layout in layouts), default=1)
 
     def _move(self, job: Job, n: int) -> Move:
         plan, step = job.plan, job.plan.steps[n]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 
-from ntcore import Kernel, layers, stax
+from ntcore import Kernel, entry, layers, stax
+from ntcore.backend import place_of
 from ntcore.record import Record, skeleton
 
 RNG = np.random.default_rng(1)
@@ -137,3 +139,24 @@ def test_progress_reports_every_tile():
     seen = []
     NET.kernel_fn(X1, X2, "ntk", progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] == len(seen)
+
+
+@pytest.mark.parametrize("head", [[], [stax.Dense(2, b_std=0.1), stax.Erf(), stax.Dense(1)]])
+def test_a_pair_wider_than_a_tile_is_pooled_part_by_part(backend, head, monkeypatch):
+    net = stax.serial(
+        stax.Conv(4, (3, 2), padding="SAME", b_std=0.1),
+        stax.Relu(),
+        stax.AvgPool((2, 2), (2, 1)),
+        stax.Conv(4, (2, 2), padding="CIRCULAR"),
+        stax.Relu(),
+        stax.GlobalSumPool(),
+        *head,
+    )
+    x1, x2 = backend.asarray(X1), backend.asarray(X2)
+    whole = [net.kernel_fn(x1, x2), net.kernel_fn(x1)]
+    small = dataclasses.replace(backend.record, tile_bytes=lambda device: 400)
+    monkeypatch.setattr(entry, "place_of", lambda *a: dataclasses.replace(place_of(*a), backend=small))
+    for before, after in zip(whole, [net.kernel_fn(x1, x2), net.kernel_fn(x1)], strict=True):
+        for name in ("nngp", "ntk", "cov1"):
+            a, b = (backend.to_numpy(getattr(k, name)) for k in (before, after))
+            np.testing.assert_allclose(a, b, rtol=1e-13)
