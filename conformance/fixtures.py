@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,7 +14,6 @@ from unittest import mock
 import numpy as np
 
 from ntcore import backend as discovery
-from ntcore import stax
 from ntcore.backend import Backend, libraries, load
 from ntcore.record import on_record
 
@@ -76,11 +76,6 @@ class Library:
 # --- devices ------------------------------------------------------------------------------------
 
 
-def devices_of(record: Backend, kind: str | None = None) -> list[str]:
-    """Return the names of the devices whose name begins with ``kind``; all of them for None."""
-    return [name for name in record.devices() if name.startswith(kind or "")]
-
-
 def device_of(record: Backend, name: str) -> Any:
     """Return the library's own object for a device that ``Backend.devices`` lists.
 
@@ -114,7 +109,14 @@ def using(record: Backend) -> Iterator[None]:
     def first() -> list[Backend]:
         return [record, *known()]
 
-    with mock.patch.object(discovery, "loaded", first), mock.patch.object(stax, "loaded", first):
+    holders = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("ntcore.") and vars(module).get("loaded") is known
+    ]
+    with ExitStack() as stack:
+        for module in holders:
+            stack.enter_context(mock.patch.object(module, "loaded", first))
         yield
 
 
@@ -145,14 +147,33 @@ def usable(name: str) -> str | None:
     return None if backend.devices() else f"{name} finds no device"
 
 
-def library(name: str) -> Library:
-    """Return a backend for tests, with float64 switched on where that is the caller's choice."""
+def library(name: str, device: str | None = None) -> Library:
+    """Return a backend for tests, with float64 switched on where that is the caller's choice.
+
+    Parameters
+    ----------
+    name : str
+        Import name of the library.
+    device : str, optional
+        The first device whose name begins so, such as ``'cuda'``; the library's default for None.
+
+    Raises
+    ------
+    LookupError
+        If there is no such device.
+    """
     name = ALIASES.get(name, name)
     if name == "jax":
         import jax
 
         jax.config.update("jax_enable_x64", True)
-    return Library(load(name))
+    record = load(name)
+    if device is None:
+        return Library(record)
+    found = [d for d in record.devices() if d.startswith(device)]
+    if not found:
+        raise LookupError(f"{name} has no device {device!r}; it has {', '.join(record.devices())}")
+    return Library(record, found[0])
 
 
 def names_for(option: str | None) -> list[str]:

@@ -157,7 +157,7 @@ class Model(Record):
         shapes, params = sample.init(self.network, at, rng, inputs.shapes1)
         return map_tree(lambda s: s.full(inputs.counts[0]), shapes), params
 
-    def apply_fn(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+    def apply_fn(self, params: Any, inputs: Any, *, rng: Any = None, **kwargs: Any) -> Any:
         """Return the output of the finite network.
 
         Parameters
@@ -166,7 +166,16 @@ class Model(Record):
             What ``init_fn`` returned.
         inputs : array or tuple of them
             A batch.
+        rng : optional
+            For layers that draw random numbers; none of these does.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is not listed here.
         """
+        if kwargs:
+            raise ArgumentError(f"apply_fn got an unknown argument {sorted(kwargs)[0]!r}.")
         x = _tuples(inputs)
         return sample.apply(self.network, self._place(params, x), params, x)
 
