@@ -41,7 +41,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import neural_tangents as nt
 import numpy as np
-from layer_cases import Case
+from layer_cases import BOTH, Case
 from network_cases import CHANNEL_AXES, INPUT_SHAPES, LEFT_OUT, OUTPUTS, kernel_cases, predict_cases
 from neural_tangents import predict, stax
 

@@ -1,6 +1,7 @@
 """Cases of networks, of predictions, and the inputs that all cases share."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 
 from layer_cases import (
     Case,
