@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from layer_cases import (
+    EVERY_PADDING,
     Case,
     Expression,
     activation_cases,
