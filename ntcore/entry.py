@@ -91,9 +91,16 @@ def _sizes(x: Array) -> tuple[int, ...]:
     return tuple(int(n) for n in x.shape)
 
 
+def _known(at: Place, verdict: Array) -> bool | None:
+    """Return a verdict about values, or None where a transformation hides them.
+
+    Under ``jit`` even a question about a constant has no answer yet.
+    """
+    return None if at.backend.is_traced(verdict) else bool(verdict)
+
+
 def _check_finite(at: Place, name: str, x: Array, traced: bool) -> None:
-    xp = at.xp
-    if not traced and not bool(xp.all(xp.isfinite(at.asarray(x)))):
+    if not traced and _known(at, at.xp.all(at.xp.isfinite(at.asarray(x)))) is False:
         raise NotFiniteError(
             f"{name} holds NaN or infinity, and so would the kernel; remove or replace those "
             "examples first."
@@ -103,12 +110,10 @@ def _check_finite(at: Place, name: str, x: Array, traced: bool) -> None:
 def _equal(at: Place, first: Any, second: Any, traced: bool) -> bool:
     if len(first) != len(second):
         return False
-    for a, b in zip(first, second, strict=True):
-        if a is b:
-            continue
-        if traced or a.shape != b.shape or not bool(at.xp.all(at.asarray(a) == at.asarray(b))):
-            return False
-    return True
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not b]
+    if pairs and (traced or any(a.shape != b.shape for a, b in pairs)):
+        return False
+    return all(_known(at, at.xp.all(at.asarray(a) == at.asarray(b))) for a, b in pairs)
 
 
 def _ordered(at: Place, x: Array, order: tuple[int, ...]) -> Array:

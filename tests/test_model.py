@@ -155,7 +155,11 @@ def test_a_pair_wider_than_a_tile_is_pooled_part_by_part(backend, head, monkeypa
     x1, x2 = backend.asarray(X1), backend.asarray(X2)
     whole = [net.kernel_fn(x1, x2), net.kernel_fn(x1)]
     small = dataclasses.replace(backend.record, tile_bytes=lambda device: 400)
-    monkeypatch.setattr(entry, "place_of", lambda *a: dataclasses.replace(place_of(*a), backend=small))
+
+    def cramped(*args):
+        return dataclasses.replace(place_of(*args), backend=small)
+
+    monkeypatch.setattr(entry, "place_of", cramped)
     for before, after in zip(whole, [net.kernel_fn(x1, x2), net.kernel_fn(x1)], strict=True):
         for name in ("nngp", "ntk", "cov1"):
             a, b = (backend.to_numpy(getattr(k, name)) for k in (before, after))
