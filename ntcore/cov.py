@@ -19,7 +19,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host
 from ntcore.need import Need, Offsets
-from ntcore.ops import Table, gather_sum, inner_products, paired_products
+from ntcore.ops import Table, gather_sum, inner_products, leading_sum, paired_products
 from ntcore.record import Record, leaf, record
 
 Axis = tuple[int, int, Offsets]
@@ -175,14 +175,11 @@ def weigh(at: Place, cov: Cov, weights1: tuple[Any, ...], weights2: tuple[Any, .
 
 
 def total(at: Place, cov: Cov) -> Cov:
-    """Return the sum of all stored entries of each pair of examples, as a block without space.
-
-    Axis by axis, so that rounding grows with the size of one axis and not with their product.
-    """
-    layout, data = cov.layout, cov.data
-    for k in reversed(range(2 * layout.ndim)):
-        data = at.xp.sum(data, axis=k)
-    return Cov(data, Layout((), (), (), layout.paired))
+    """Return the sum of all stored entries of each pair of examples, as a block without space."""
+    data = cov.data
+    for _ in range(2 * cov.layout.ndim):
+        data = leading_sum(at, data)
+    return Cov(data, Layout((), (), (), cov.layout.paired))
 
 
 # --- inputs and variances -----------------------------------------------------------------------

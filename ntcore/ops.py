@@ -78,6 +78,19 @@ def paired_products(at: Place, a: Array, b: Array) -> Array:
     return reduce(add, [a[..., c] * b[..., c] for c in range(a.shape[-1])])
 
 
+@fusable
+def leading_sum(at: Place, x: Array) -> Array:
+    """Sum over the first axis, in halves: rounding grows with the logarithm of its size.
+
+    The order of the additions depends on that size alone, so that it is the same in every tile.
+    """
+    while x.shape[0] > 1:
+        half, odd = divmod(x.shape[0], 2)
+        summed = x[:half, ...] + x[half : 2 * half, ...]
+        x = at.xp.concat([summed, x[2 * half :, ...]], axis=0) if odd else summed
+    return x[0, ...]
+
+
 class Table:
     """Which entries an output entry sums: a static, sparse matrix of ones.
 
