@@ -16,6 +16,8 @@ from pathlib import Path
 import nox
 
 # Session name: tests-<key>. The demo's own requirements ride along once, for the demo's tests.
+# The JAX suites compile thousands of small kernels once each, and cheaper code is as correct.
+ENVIRONMENT = {"MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 EXTRAS = {
     "numpy": "test,demo",
     "strict": "test,strict",
@@ -83,7 +85,7 @@ def add_tests(backend: str) -> None:
         if backend == "cupy" and (reason := no_gpu()):
             session.skip(reason)
         install(session, EXTRAS[backend])
-        session.run("pytest", "--backend", backend, *session.posargs, env={"MPLBACKEND": "Agg"})
+        session.run("pytest", "--backend", backend, *session.posargs, env=ENVIRONMENT)
 
     tests.__doc__ = f"The test and conformance suites, on {backend} alone."
     nox.session(tests, name=f"tests-{backend}")
