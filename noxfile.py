@@ -19,7 +19,7 @@ import nox
 # The JAX suites compile thousands of small kernels once each, and cheaper code is as correct.
 ENVIRONMENT = {"MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 EXTRAS = {
-    "numpy": "test,demo",
+    "numpy": "test,demo,strict",
     "strict": "test,strict",
     "jax": "test,jax",
     "torch": "test,torch",

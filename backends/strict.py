@@ -19,7 +19,10 @@ def _asarray(x: Any, dtype: Any, device: Any) -> Any:
     if isinstance(x, _ARRAY):
         x = x if dtype is None or x.dtype == dtype else xp.astype(x, dtype)
         return x if device is None or x.device == device else x.to_device(device)
-    return xp.asarray(np.asarray(x), dtype=dtype, device=device)
+    x = np.asarray(x)
+    if dtype is None and np.issubdtype(x.dtype, np.integer):
+        dtype = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
+    return xp.asarray(x, dtype=dtype, device=device)
 
 
 def _to_numpy(x: Any) -> np.ndarray:
