@@ -17,7 +17,7 @@ from functools import lru_cache
 from ntcore import layers
 from ntcore.conformance.networks import around, fits, heads, serial
 from ntcore.errors import NtcoreError
-from ntcore.layers.base import Layer
+from ntcore.layers.base import Elementwise, Layer
 from ntcore.network import Serial
 from ntcore.shape import Axes, Shape, default_axes
 
@@ -84,12 +84,11 @@ def every_case(cls: type[Layer]) -> list[Case]:
 
 def core_cases(cls: type[Layer]) -> list[Case]:
     """Return each example at its first input kind, in the settings that ask for less and more."""
-    settings = {"alone", "flat", "pooled", "deep"}
     return [
         case
         for group in _groups(cls)
         for case in group
-        if case.setting in settings and case.shape1 == group[0].shape1
+        if case.setting != "uneven" and case.shape1 == group[0].shape1
     ]
 
 
@@ -98,14 +97,47 @@ def alone(cls: type[Layer]) -> list[Case]:
     return [group[0] for group in _groups(cls)]
 
 
+def first(cls: type[Layer]) -> list[Case]:
+    """Return the first example, with as little around it as it takes."""
+    return alone(cls)[:1]
+
+
 def deepest(cls: type[Layer]) -> list[Case]:
     """Return each example once, in its deepest network."""
     return [max(group, key=lambda c: len(c.network.layers)) for group in _groups(cls)]
 
 
-def leading(cls: type[Layer]) -> list[Case]:
-    """Return the first example, with as little around it as it takes and in its deepest network."""
-    return [*alone(cls)[:1], *deepest(cls)[:1]]
+def structural(cls: type[Layer]) -> list[Case]:
+    """Return the core cases of a layer, of a nonlinearity those of its first example.
+
+    Nonlinearities differ by their closed form, and are all one in where they are applied.
+    """
+    found = core_cases(cls)
+    return [c for c in found if c.layer is found[0].layer] if _pointwise(cls) else found
+
+
+def placed(cls: type[Layer]) -> list[Case]:
+    """Return each example in its deepest network, of a nonlinearity the first one alone."""
+    return first(cls) if _pointwise(cls) else deepest(cls)
+
+
+def moving(cls: type[Layer]) -> list[Case]:
+    """Return the first example in its deepest network, and nothing for a nonlinearity."""
+    return [] if _pointwise(cls) else deepest(cls)[:1]
+
+
+def broad(cls: type[Layer]) -> list[Case]:
+    """Return each example alone, and the first one of what is no nonlinearity also deep."""
+    return [*alone(cls), *moving(cls)]
+
+
+def vectors(cls: type[Layer]) -> list[Case]:
+    """Return the first case without space, which has many channels."""
+    return [case for case in every_case(cls) if not case.shape1.ndim][:1]
+
+
+def _pointwise(cls: type[Layer]) -> bool:
+    return issubclass(cls, Elementwise)
 
 
 # --- building them ------------------------------------------------------------------------------

@@ -1,4 +1,9 @@
-"""Closed forms against what they claim to be: Price's theorem, and quadrature of the function."""
+"""Closed forms against what they claim to be: Price's theorem, and quadrature of the function.
+
+A layer may say by attributes what it is: ``weak_derivative = False`` (a step: its slope is 0),
+``kinks`` (where its function or derivative jumps, 0 by default), and ``stated_error`` (the relative
+error of a form that is not exact, 0 by default), which is added to the tolerance.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +44,7 @@ def price(bench: Bench, case: Case) -> Measures:
         return
     h = STEP * (np.sqrt(q1 * q2) - np.abs(k))
     found = _difference(lambda x: _dual(bench, case, x, q1, q2)[0], k, h)
-    yield close("Price's theorem", slope, found, "price", bench.dtype)
+    yield close("Price's theorem", slope, found, "price", bench.dtype, _stated(case))
 
 
 def quadrature(bench: Bench, case: Case) -> Measures:
@@ -47,13 +52,13 @@ def quadrature(bench: Bench, case: Case) -> Measures:
 
     The function has to be smooth but for the points in its attribute ``kinks``, 0 by default.
     """
-    kinks = tuple(getattr(case.layer, "kinks", (0.0,)))
+    kinks, stated = tuple(getattr(case.layer, "kinks", (0.0,))), _stated(case)
     values = _values(bench, case)
     points = _grid()
     want = np.array([_plane(values, kinks, *p) for p in zip(*points, strict=True)])
     got = _dual(bench, case, *points)
     for i, what in enumerate(("moment", "slope")):
-        yield close(f"{what} by quadrature", got[i], want[:, i], "quadrature", bench.dtype)
+        yield close(f"{what} by quadrature", got[i], want[:, i], "quadrature", bench.dtype, stated)
     yield from _degenerate(bench, case, values, kinks)
     x = np.linspace(-3.0, 3.0, 41) + STEP / math.e
     x = x[[min(abs(v - kink) for kink in (*kinks, math.inf)) > 5 * STEP for v in x]]
@@ -63,14 +68,24 @@ def quadrature(bench: Bench, case: Case) -> Measures:
 
 def _degenerate(bench: Bench, case: Case, values: Values, kinks: tuple[float, ...]) -> Measures:
     """Compare the exact values at coincident, antipodal and zero inputs."""
+    stated = _stated(case)
     q = np.asarray([v for both in VARIANCES for v in both] + [0.0])
     for what, sign in (("coincident", 1.0), ("antipodal", -1.0)):
         want = np.array([_line(values, kinks, v, sign) for v in q])
         moment, slope = _dual(bench, case, sign * q, q, q)
-        yield close(f"moment at {what} inputs", moment, want[:, 0], "quadrature", bench.dtype)
+        yield close(
+            f"moment at {what} inputs", moment, want[:, 0], "quadrature", bench.dtype, stated
+        )
         # At zero inputs the slope of a kink is a convention.
-        yield close(f"slope at {what} inputs", slope[:-1], want[:-1, 1], "quadrature", bench.dtype)
+        yield close(
+            f"slope at {what} inputs", slope[:-1], want[:-1, 1], "quadrature", bench.dtype, stated
+        )
         yield finite("slope at zero inputs", slope)
+
+
+def _stated(case: Case) -> float:
+    """Return the relative error that a layer's closed form has by its own statement."""
+    return float(getattr(case.layer, "stated_error", 0.0))
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,8 +39,13 @@ class Measure:
 Measures = Iterator[Measure]
 
 
-def close(what: str, got: Any, want: Any, condition: str, dtype: Any) -> Measure:
-    """Compare two arrays, relative to the largest entry of the second."""
+def close(
+    what: str, got: Any, want: Any, condition: str, dtype: Any, stated: float = 0.0
+) -> Measure:
+    """Compare two arrays, relative to the largest entry of the second.
+
+    ``stated`` is an error that a layer says it has, and is added to the tolerance.
+    """
     got, want = _wide(got), _wide(want)
     if got.shape != want.shape:
         return Measure(what, math.inf, f"shapes {got.shape} and {want.shape}")
@@ -50,7 +55,7 @@ def close(what: str, got: Any, want: Any, condition: str, dtype: Any) -> Measure
     apart = float(np.max(np.abs(got - want), initial=0.0))
     if apart == 0.0:
         return Measure(what, 0.0)
-    scale = tolerance(condition, dtype) * largest
+    scale = (tolerance(condition, dtype) + stated) * largest
     return Measure(what, apart / scale if scale else math.inf, f"{apart:.2g} of {largest:.2g}")
 
 

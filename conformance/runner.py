@@ -11,11 +11,12 @@ from pathlib import Path
 from ntcore.backend import Backend, host
 from ntcore.conformance import fused, xfail
 from ntcore.conformance.bench import Bench
-from ntcore.conformance.cases import Case, alone, every_case, layer_classes
+from ntcore.conformance.cases import Case, first, layer_classes, vectors
 from ntcore.conformance.checks import CHECKS, COLUMNS, Check
 from ntcore.conformance.fixtures import DTYPES, Library, library
 from ntcore.conformance.measure import Measure
 from ntcore.conformance.report import Cell, Report
+from ntcore.errors import Unsupported
 from ntcore.layers.base import Layer
 
 Done = Callable[[Report, str], None]
@@ -125,7 +126,7 @@ def _found(
 def _on(bench: Bench, cls: type[Layer], check: Check) -> Found:
     """Measure every subject of a check; what raises is a failure like any other."""
     try:
-        subjects = (check.compiled if bench.compiles else check.eager)(cls)
+        subjects = check.subjects(cls, bench.compiles)
     except Exception as error:
         yield cls.__name__, _raised("the examples", error)
         return
@@ -134,6 +135,9 @@ def _on(bench: Bench, cls: type[Layer], check: Check) -> Found:
         try:
             for measure in check.measure(bench, subject):
                 yield label, measure
+        except Unsupported as error:
+            if not check.may_lack:
+                yield label, _raised(check.about, error)
         except Exception as error:
             yield label, _raised(check.about, error)
 
@@ -159,13 +163,12 @@ def operation(
     """Return what is found about one fused operation: its numbers, and whether it runs."""
     found: list[tuple[str, Measure]] = []
     try:
-        cases = [case for cls in classes for case in alone(cls)]
-        vectors = [case for cls in classes for case in every_case(cls) if not case.shape1.ndim]
+        cases = [case for cls in classes for case in (*vectors(cls), *first(cls))]
         for dtype in dtypes:
             if dtype in lib.dtypes():
                 bench = Bench(lib, dtype)
                 found += [(f"operands in {dtype}", m) for m in fused.operation(bench, name)]
-                found.append((dtype, fused.runs(bench, name, [*vectors, *cases])))
+                found.append((dtype, fused.runs(bench, name, cases)))
     except Exception as error:
         found.append((name, _raised("an operation", error)))
     return _cell(iter(found), xfail.expected(lib.name, "fused", f"op {name}"))

@@ -24,7 +24,7 @@ Arrays = tuple[np.ndarray, ...]
 
 #: Central differences of fourth order, and their step.
 WEIGHTS = ((1, 2 / 3), (2, -1 / 12))
-STEP = 1e-3
+STEP = 3e-4
 DIRECTIONS = 2
 
 
