@@ -69,7 +69,8 @@ def run(
             done(report, cls.__name__)
     if "fused" in columns:
         for name in lib.record.fused:
-            report.rows[f"op {name}"] = {"fused": operation(lib, name, classes, wanted)}
+            every = layer_classes().values()
+            report.rows[f"op {name}"] = {"fused": operation(lib, name, every, wanted)}
             if done is not None:
                 done(report, f"op {name}")
     return report
