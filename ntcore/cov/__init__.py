@@ -1,0 +1,33 @@
+"""One block of second moments: the only package that knows the order of axes and the storage.
+
+A block holds ``K[p, p']`` by cyclic diagonals: on each spatial axis row ``r`` holds the entries
+``K[p, (p + r) mod size2]`` for every ``p``, so that the offset ``p' - p`` is ``r`` up to a
+multiple of ``size2``. Nothing is stored twice, every row has one length whatever its offset, and
+a full block has exactly ``size1 * size2`` entries per axis.
+
+The array of a block has the axes ``(R1, P1, R2, P2, ..., n1, n2)``: rows and positions of each
+spatial axis, then the examples, which are contiguous. A *paired* block compares example ``i`` of
+one batch with example ``i`` of the other and has one example axis ``(..., n)``.
+"""
+
+from ntcore.cov.dense import closed as closed
+from ntcore.cov.dense import opened as opened
+from ntcore.cov.dense import sandwich as sandwich
+from ntcore.cov.examples import of_inputs as of_inputs
+from ntcore.cov.examples import put_variances as put_variances
+from ntcore.cov.examples import spread as spread
+from ntcore.cov.examples import variances as variances
+from ntcore.cov.layout import Cov as Cov
+from ntcore.cov.layout import Layout as Layout
+from ntcore.cov.layout import layout_of as layout_of
+from ntcore.cov.layout import positions as positions
+from ntcore.cov.layout import rows_of as rows_of
+from ntcore.cov.read import Tap as Tap
+from ntcore.cov.read import read as read
+from ntcore.cov.read import select as select
+from ntcore.cov.read import total as total
+from ntcore.cov.read import weigh as weigh
+from ntcore.cov.user import diagonal_of_user as diagonal_of_user
+from ntcore.cov.user import diagonal_to_user as diagonal_to_user
+from ntcore.cov.user import of_user as of_user
+from ntcore.cov.user import to_user as to_user

@@ -1,0 +1,67 @@
+"""Blocks of batches of examples, and the variances of examples beside a block."""
+
+from __future__ import annotations
+
+from ntcore.backend import Array, Place, host
+from ntcore.cov.layout import Cov, Layout, positions
+from ntcore.ops import inner_products, paired_products
+
+
+def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
+    r"""Return :math:`K[p, p'] = \frac{1}{C} \sum_c x_1[p, c]\, x_2[p', c]` of two batches.
+
+    ``x1`` and ``x2`` have the shape ``(n, *spatial, C)``.
+    """
+    channels = x1.shape[-1]
+    a = at_first(at, _batch_behind_space(at, x1, layout.ndim), layout)
+    b = at_second(at, _batch_behind_space(at, x2, layout.ndim), layout)
+    if layout.paired:
+        return Cov(paired_products(at, a, b) / channels, layout)
+    return Cov(inner_products(at, a, b) / channels, layout)
+
+
+def variances(cov: Cov) -> Array:
+    """Return offset 0 of a paired block, with the shape ``(P1, P2, ..., n)``."""
+    data = cov.data
+    for k, rows in enumerate(cov.layout.rows):
+        data = data[(*(slice(None),) * k, rows.index(0), ...)]
+    return data
+
+
+def spread(at: Place, q1: Array, q2: Array, layout: Layout) -> tuple[Array, Array]:
+    """Return two arrays of variances ``(P1, P2, ..., n)`` so that they broadcast over a block."""
+    first, second = at_first(at, q1, layout), at_second(at, q2, layout)
+    if layout.paired:
+        return first, second
+    return first[..., :, None], second[..., None, :]
+
+
+def put_variances(at: Place, cov: Cov, q1: Array, same: Array) -> Cov:
+    """Replace offset 0 of the pairs marked in ``same`` by their exact variance.
+
+    ``q1`` comes from :func:`spread`; ``same`` has the shape ``(n1, n2)``.
+    """
+    layout, mask = cov.layout, same
+    for k, rows in enumerate(layout.rows):
+        zero = at.index(host().namespace.asarray([r == 0 for r in rows]))
+        mask = mask & at.xp.reshape(zero, (-1, *(1,) * (2 * (layout.ndim - k) + 1)))
+    return Cov(at.xp.where(mask, at.xp.broadcast_to(q1, cov.data.shape), cov.data), layout)
+
+
+def _batch_behind_space(at: Place, x: Array, ndim: int) -> Array:
+    return at.xp.permute_dims(x, (*range(1, ndim + 1), 0, *range(ndim + 1, x.ndim)))
+
+
+def at_first(at: Place, x: Array, layout: Layout) -> Array:
+    """Give every spatial axis of ``(P1, P2, ..., rest)`` an axis of rows of length 1."""
+    space, rest = x.shape[: layout.ndim], x.shape[layout.ndim :]
+    return at.xp.reshape(x, (*(n for size in space for n in (1, size)), *rest))
+
+
+def at_second(at: Place, x: Array, layout: Layout) -> Array:
+    """Read ``(Q1, Q2, ..., rest)`` at the second position of every row and first position."""
+    for k in range(layout.ndim):
+        _, q = positions(layout.axis(k))
+        x = at.xp.take(x, at.index(q.reshape(-1)), axis=2 * k)
+        x = at.xp.reshape(x, (*x.shape[: 2 * k], *q.shape, *x.shape[2 * k + 1 :]))
+    return x

@@ -1,0 +1,92 @@
+"""What a block of second moments stores, and in which order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ntcore.backend import Array, host
+from ntcore.need import Need, Offsets
+from ntcore.record import Record, leaf, record
+
+Axis = tuple[int, int, Offsets]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a block stores: sizes of both images, offsets per axis, crossed or paired examples.
+
+    A row may hold entries whose offset is not asked for, at the other side of its seam; their
+    values mean nothing and nothing reads them.
+    """
+
+    sizes1: tuple[int, ...]
+    sizes2: tuple[int, ...]
+    offsets: tuple[Offsets, ...]
+    paired: bool = False
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.sizes1)
+
+    @property
+    def rows(self) -> tuple[tuple[int, ...], ...]:
+        """The rows stored on each axis, in ascending order."""
+        return tuple(rows_of(self.axis(k)) for k in range(self.ndim))
+
+    @property
+    def entries(self) -> int:
+        """Stored entries per pair of examples."""
+        return math.prod(len(r) * s for r, s in zip(self.rows, self.sizes1, strict=True))
+
+    def axis(self, k: int) -> Axis:
+        """Return the sizes and offsets of one axis."""
+        return self.sizes1[k], self.sizes2[k], self.offsets[k]
+
+
+@lru_cache(maxsize=4096)
+def rows_of(axis: Axis) -> tuple[int, ...]:
+    """Return the rows that hold the offsets of an axis."""
+    _, size2, offsets = axis
+    return tuple(sorted({d % size2 for d in offsets}))
+
+
+def layout_of(
+    need: Need, sizes1: tuple[int, ...], sizes2: tuple[int, ...], paired: bool = False
+) -> Layout:
+    """Return the smallest layout that holds a need."""
+    return Layout(sizes1, sizes2, need.axes, paired)
+
+
+@lru_cache(maxsize=1024)
+def positions(axis: Axis) -> tuple[Any, Any]:
+    """Return the two positions that every entry of an axis compares, as ``(rows, size1)``."""
+    np = host().namespace
+    size1, size2, _ = axis
+    rows = np.asarray(rows_of(axis), dtype=np.int64)
+    p = np.broadcast_to(np.arange(size1)[None, :], (len(rows), size1))
+    return p, (p + rows[:, None]) % size2
+
+
+@record
+class Cov(Record):
+    """A block of second moments: an array and the layout that explains it."""
+
+    data: Array = leaf()
+    layout: Layout = None  # type: ignore[assignment]
+
+    def affine(self, scale: Any, bias: Any = None) -> Cov:
+        """Return ``scale * K + bias``; a bias of None is 0."""
+        plain = isinstance(scale, float) and scale == 1.0
+        data = self.data if plain else self.data * scale
+        return Cov(data if bias is None else data + bias, self.layout)
+
+    def __add__(self, other: Cov) -> Cov:
+        return Cov(self.data + other.data, self.layout)
+
+    def times(self, factor: Array) -> Cov:
+        """Return the block multiplied entry by entry with an array of its own shape."""
+        return Cov(self.data * factor, self.layout)

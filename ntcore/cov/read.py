@@ -1,0 +1,88 @@
+"""Reading a block at other positions, and weighing and adding its entries."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+from ntcore.backend import Array, Place, host
+from ntcore.cov.layout import Axis, Cov, Layout, positions, rows_of
+from ntcore.ops import Table, gather_sum, leading_sum
+
+Tap = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@lru_cache(maxsize=4096)
+def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> Table:
+    """Return, for each tap and output entry of one axis, the input entry that it reads."""
+    np = host().namespace
+    (size1, size2, have), want = before, after[2]
+    rows = rows_of(before)
+    place = np.full(size2, -1, dtype=np.int64)
+    place[list(rows)] = np.arange(len(rows))
+    p_out, q_out = positions(after)
+    wanted = np.isin(q_out - p_out, list(want))
+    index = []
+    for sources1, sources2 in taps:
+        p, q = np.asarray(sources1)[p_out], np.asarray(sources2)[q_out]
+        row = place[(q - p) % size2]
+        read = (p >= 0) & (q >= 0)
+        if bool(np.any(wanted & read & ~np.isin(q - p, list(have)))):
+            raise AssertionError("the plan holds too few offsets for this layer")
+        index.append(np.where(read & (row >= 0), row * size1 + p, -1).reshape(-1))
+    return Table(np.stack(index))
+
+
+def read(at: Place, cov: Cov, out: Layout, taps: tuple[tuple[Tap, ...], ...]) -> Cov:
+    r"""Return :math:`K'[p, p'] = \sum_t K[a_t(p), b_t(p')]` on every axis in turn.
+
+    ``taps[k]`` lists, for axis ``k``, the pairs ``(a_t, b_t)`` of source positions of every
+    output position, with -1 where the source is padding.
+    """
+    data, now = cov.data, cov.layout
+    for k in range(out.ndim):
+        table = _table(now.axis(k), out.axis(k), taps[k])
+        data = gather(at, data, k, table, (len(out.rows[k]), out.sizes1[k]))
+    return Cov(data, out)
+
+
+def gather(at: Place, data: Array, k: int, table: Table, after: tuple[int, ...]) -> Array:
+    """Apply a table to the axes ``2k`` and ``2k + 1`` of the array of a block."""
+    sizes = data.shape
+    outer, inner = sizes[: 2 * k], sizes[2 * k + 2 :]
+    flat = at.xp.reshape(
+        data, (math.prod(outer), sizes[2 * k] * sizes[2 * k + 1], math.prod(inner))
+    )
+    return at.xp.reshape(gather_sum(at, flat, table), (*outer, *after, *inner))
+
+
+def select(at: Place, cov: Cov, out: Layout) -> Cov:
+    """Return the rows of a block that a layout asks for."""
+    if any(not want <= have for have, want in zip(cov.layout.offsets, out.offsets, strict=True)):
+        raise AssertionError("the plan holds too few offsets for this layer")
+    data = cov.data
+    for k, (have, want) in enumerate(zip(cov.layout.rows, out.rows, strict=True)):
+        if have != want:
+            rows = host().namespace.asarray([have.index(r) for r in want])
+            data = at.xp.take(data, at.index(rows), axis=2 * k)
+    return Cov(data, out)
+
+
+def weigh(at: Place, cov: Cov, weights1: tuple[Any, ...], weights2: tuple[Any, ...]) -> Cov:
+    """Multiply entry ``[p, p']`` by a host weight of ``p`` and one of ``p'``, per axis."""
+    np, layout, data = host().namespace, cov.layout, cov.data
+    for k in range(layout.ndim):
+        p, q = positions(layout.axis(k))
+        w = np.asarray(weights1[k])[p] * np.asarray(weights2[k])[q]
+        shape = (1,) * (2 * k) + w.shape + (1,) * (data.ndim - 2 * k - 2)
+        data = data * at.asarray(w.reshape(shape))
+    return Cov(data, layout)
+
+
+def total(at: Place, cov: Cov) -> Cov:
+    """Return the sum of all stored entries of each pair of examples, as a block without space."""
+    data = cov.data
+    for _ in range(2 * cov.layout.ndim):
+        data = leading_sum(at, data)
+    return Cov(data, Layout((), (), (), cov.layout.paired))
