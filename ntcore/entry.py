@@ -6,18 +6,18 @@ where values are known.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ntcore.backend import Array, Place, place_of
 from ntcore.errors import ArgumentError, NotFiniteError, PlanError, ShapeError
 from ntcore.inputs import Inputs, leaves_of, map_tree, of_sizes
 from ntcore.kernel import Output, Progress, evaluate
+from ntcore.masked import values_of, with_mask
 from ntcore.moments import Traits
 from ntcore.network import Tree, layers_of
-from ntcore.plan import Edge, Options
+from ntcore.plan import Edge, Options, Plan
 from ntcore.planner import make_plan
 from ntcore.program import Job
 from ntcore.record import Record, iter_leaves
@@ -25,66 +25,122 @@ from ntcore.result import Kernel
 from ntcore.shape import Axes, Shape, default_axes
 from ntcore.source import Examples, Given, Source
 
+Masks = tuple[Array | None, ...]
+
 
 @dataclass(frozen=True)
 class Entered:
-    """The inputs of one call: their shapes, their place, and the source of each input edge."""
+    """The inputs of one call: their shapes, their place, and the source of each input edge.
+
+    ``masks`` holds, for each batch, the mask of every input, ``(n, *spatial, C)``, or None.
+    """
 
     inputs: Inputs
     at: Place
     sources: tuple[Source, ...]
     traced: bool
     has_cov2: bool
+    masks: tuple[Masks, Masks]
+    patterns: tuple[Any, Any] = (None, None)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a caller may say beside the inputs.
+
+    Attributes
+    ----------
+    mask_constant : number or None
+        The value that marks masked entries.
+    pattern : tuple or None
+        One pattern for each batch, or None.
+    diagonal_batch : bool
+        False asks for the covariances of all pairs within each batch.
+    progress : callable or None
+        Called with the number of tiles done and their total.
+    """
+
+    mask_constant: Any = None
+    pattern: Any = None
+    diagonal_batch: bool = True
+    progress: Progress | None = None
 
 
 def kernels_of(
-    network: Record,
-    x1: Tree,
-    x2: Tree,
-    options: Options,
-    diagonal_batch: bool = True,
-    progress: Progress | None = None,
+    network: Record, x1: Tree, x2: Tree, options: Options, extras: Extras | None = None
 ) -> Tree:
     """Return the :class:`~ntcore.result.Kernel` of every output edge, as a nested tuple."""
+    extras = extras or Extras()
     chained = all(isinstance(k, Kernel) for k in leaves_of(x1))
     if chained and x2 is not None:
         raise ArgumentError(
             "kernel_fn got a Kernel and x2; a Kernel already describes both batches, so pass it "
             "alone."
         )
-    entered = _enter_kernels(network, x1) if chained else _enter_arrays(network, x1, x2)
-    kernels = _evaluate(network, entered, options, progress)
-    if diagonal_batch:
+    entered = _enter_kernels(network, x1) if chained else _enter_arrays(network, x1, x2, extras)
+    patterns = _patterns(extras.pattern, entered.inputs.same)
+    kernels = _evaluate(network, replace(entered, patterns=patterns), options, extras.progress)
+    if extras.diagonal_batch:
         return kernels
     if chained:
         raise ArgumentError(
             "diagonal_batch=False needs the inputs themselves, but a Kernel came; pass x1 and x2."
         )
-    return _with_whole_batches(network, kernels, x1, x2, options)
+    return _with_whole_batches(network, kernels, x1, x2, options, extras)
+
+
+def _patterns(pattern: Any, same: bool) -> tuple[Any, Any]:
+    """Return the pattern of each batch."""
+    if pattern is None:
+        return None, None
+    if not isinstance(pattern, (tuple, list)) or len(pattern) != 2:
+        raise ArgumentError(
+            f"pattern is a {type(pattern).__name__}; give two, one for x1 and one for x2."
+        )
+    first, second = pattern
+    return first, first if second is None and same else second
 
 
 # --- arrays -------------------------------------------------------------------------------------
 
 
-def _enter_arrays(network: Record, x1: Tree, x2: Tree) -> Entered:
+def _enter_arrays(network: Record, x1: Tree, x2: Tree, extras: Extras) -> Entered:
     first = leaves_of(x1)
     second = first if x2 is None else leaves_of(x2)
-    at = place_of([*first, *second], iter_leaves(network))
-    traced = any(at.backend.is_traced(x) for x in (*first, *second))
-    for name, arrays in (("x1", first), ("x2", second)):
-        for x in arrays:
-            _check_finite(at, name, x, traced)
-    same = x2 is None or _equal(at, first, second, traced)
+    at = place_of(map(values_of, (*first, *second)), iter_leaves(network))
+    traced = any(at.backend.is_traced(values_of(x)) for x in (*first, *second))
+    held1 = [_held(at, "x1", x, extras.mask_constant, traced) for x in first]
+    held2 = held1
+    if x2 is not None:
+        held2 = [_held(at, "x2", x, extras.mask_constant, traced) for x in second]
+    same = x2 is None or _equal(at, held1, held2, traced)
     inputs = of_sizes(network, map_tree(_sizes, x1), None if same else map_tree(_sizes, x2))
     orders = [s.axes.order for s in leaves_of(inputs.shapes1)]
     if len(orders) != len(second):
         raise ShapeError("x1 and x2 hold different numbers of inputs; pass as many.")
-    ordered1 = [_ordered(at, x, o) for x, o in zip(first, orders, strict=True)]
+    ordered1 = [_ordered(at, h, o) for h, o in zip(held1, orders, strict=True)]
     ordered2 = ordered1
     if not same:
-        ordered2 = [_ordered(at, x, o) for x, o in zip(second, orders, strict=True)]
-    sources = tuple(Examples(a, b) for a, b in zip(ordered1, ordered2, strict=True))
-    return Entered(inputs, at, sources, traced, x2 is not None)
+        ordered2 = [_ordered(at, h, o) for h, o in zip(held2, orders, strict=True)]
+    sources = tuple(Examples(a[0], b[0]) for a, b in zip(ordered1, ordered2, strict=True))
+    masks = tuple(m for _, m in ordered1), tuple(m for _, m in ordered2)
+    inputs = _say_masked(inputs, masks)
+    return Entered(inputs, at, sources, traced, x2 is not None, masks)
+
+
+def _held(
+    at: Place, name: str, x: Any, mask_constant: Any, traced: bool
+) -> tuple[Array, Array | None]:
+    value, mask = with_mask(at, x, mask_constant)
+    _check_finite(at, name, value, traced)
+    return value, mask
+
+
+def _say_masked(inputs: Inputs, masks: tuple[Masks, Masks]) -> Inputs:
+    """Mark the inputs that have masks in either batch."""
+    every = zip(inputs.traits, *masks, strict=True)
+    traits = tuple(replace(t, masked=not (a is None and b is None)) for t, a, b in every)
+    return replace(inputs, traits=traits)
 
 
 def _sizes(x: Array) -> tuple[int, ...]:
@@ -100,7 +156,7 @@ def _known(at: Place, verdict: Array) -> bool | None:
 
 
 def _check_finite(at: Place, name: str, x: Array, traced: bool) -> None:
-    if not traced and _known(at, at.xp.all(at.xp.isfinite(at.asarray(x)))) is False:
+    if not traced and _known(at, at.xp.all(at.xp.isfinite(x))) is False:
         raise NotFiniteError(
             f"{name} holds NaN or infinity, and so would the kernel; remove or replace those "
             "examples first."
@@ -110,15 +166,23 @@ def _check_finite(at: Place, name: str, x: Array, traced: bool) -> None:
 def _equal(at: Place, first: Any, second: Any, traced: bool) -> bool:
     if len(first) != len(second):
         return False
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not b]
+    both = [(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)]
+    pairs = [(a, b) for a, b in both if a is not b]
+    if any(a is None or b is None for a, b in pairs):
+        return False
     if pairs and (traced or any(a.shape != b.shape for a, b in pairs)):
         return False
-    return all(_known(at, at.xp.all(at.asarray(a) == at.asarray(b))) for a, b in pairs)
+    return all(_known(at, at.xp.all(a == b)) for a, b in pairs)
 
 
-def _ordered(at: Place, x: Array, order: tuple[int, ...]) -> Array:
-    x = at.asarray(x)
-    return x if order == tuple(range(x.ndim)) else at.xp.permute_dims(x, order)
+def _ordered(
+    at: Place, held: tuple[Array, Array | None], order: tuple[int, ...]
+) -> tuple[Array, Array | None]:
+    x, mask = held
+    if order == tuple(range(x.ndim)):
+        return held
+    permute = at.xp.permute_dims
+    return permute(x, order), None if mask is None else permute(mask, order)
 
 
 # --- kernels of other networks ------------------------------------------------------------------
@@ -130,21 +194,28 @@ def _enter_kernels(network: Record, tree: Tree) -> Entered:
         raise ArgumentError("the Kernels passed in differ in diagonal_spatial; pass equal ones.")
     arrays = [k.nngp for k in kernels]
     at = place_of(arrays, iter_leaves(network))
-    shapes = [map_tree(lambda k, i=i: _shape_of(k, i), tree) for i in (1, 2)]
+    one, two = (map_tree(lambda k, i=i: _shape_of(k, i), tree) for i in (1, 2))
     n1, n2 = arrays[0].shape[:2]
     same = all(k.x1_is_x2 for k in kernels)
     traits = tuple(Traits(k.is_gaussian, k.is_input, k.ntk is not None) for k in kernels)
-    inputs = Inputs(shapes[0], shapes[1], (int(n1), int(n2)), same, traits)
+    masks = tuple(_mask_of(at, k, 1) for k in kernels), tuple(_mask_of(at, k, 2) for k in kernels)
+    inputs = _say_masked(Inputs(one, two, (int(n1), int(n2)), same, traits), masks)
     traced = any(at.backend.is_traced(x) for x in arrays)
     sources = tuple(Given(_forwards(k)) for k in kernels)
-    return Entered(inputs, at, sources, traced, any(k.cov2 is not None for k in kernels))
+    return Entered(inputs, at, sources, traced, any(k.cov2 is not None for k in kernels), masks)
 
 
 def _forwards(k: Kernel) -> Kernel:
     """Return a kernel with its spatial axes in ntcore's order."""
-    if k.mask1 is not None or k.mask2 is not None:
-        raise PlanError("the Kernel passed in has masks, which no layer of this network carries.")
     return k.reverse() if k.is_reversed else k
+
+
+def _mask_of(at: Place, k: Kernel, which: int) -> Array | None:
+    mask = k.mask1 if which == 1 or (k.mask2 is None and k.x1_is_x2) else k.mask2
+    if mask is None:
+        return None
+    order = default_axes(mask.ndim, k.batch_axis, k.channel_axis).order
+    return at.xp.permute_dims(at.index(mask), order)
 
 
 def _shape_of(k: Kernel, which: int) -> Shape:
@@ -160,7 +231,7 @@ def _evaluate(
     network: Record, entered: Entered, options: Options, progress: Progress | None
 ) -> Tree:
     inputs, at = entered.inputs, entered.at
-    plan = make_plan(network, inputs, dataclasses.replace(options, itemsize=_itemsize(at)))
+    plan = make_plan(network, inputs, replace(options, itemsize=_itemsize(at)))
     for edge, source in zip(leaves_of(plan.inputs), entered.sources, strict=True):
         _check_offsets(plan.edges[edge], source)
     job = Job(
@@ -172,6 +243,8 @@ def _evaluate(
         inputs.same,
         entered.traced or any(map(_is_traced(at), iter_leaves(network))),
         options.diagonal_spatial,
+        _by_edge(plan, entered.masks),
+        entered.patterns,
     )
     outputs = evaluate(job, progress)
 
@@ -179,6 +252,13 @@ def _evaluate(
         return _kernel(plan.edges[edge], outputs[edge], entered, options)
 
     return map_tree(result, plan.outputs)
+
+
+def _by_edge(plan: Plan, masks: tuple[Masks, Masks]) -> Any:
+    """Return the masks of each batch by input edge, without those that are None."""
+    edges = leaves_of(plan.inputs)
+    named = (zip(edges, batch, strict=True) for batch in masks)
+    return tuple({edge: mask for edge, mask in batch if mask is not None} for batch in named)
 
 
 def _is_traced(at: Place) -> Callable[[Any], bool]:
@@ -215,7 +295,13 @@ def _kernel(edge: Edge, out: Output, entered: Entered, options: Options) -> Kern
         shape2=edge.shape2.full(inputs.counts[1]),
         batch_axis=axes.batch,
         channel_axis=axes.channel,
+        mask1=_users(entered.at, out.mask1, axes),
+        mask2=_users(entered.at, out.mask2, axes),
     ).transpose(_user_order(axes))
+
+
+def _users(at: Place, mask: Array | None, axes: Axes) -> Array | None:
+    return None if mask is None else at.xp.permute_dims(mask, axes.inverse)
 
 
 def _user_order(axes: Axes) -> tuple[int, ...]:
@@ -224,12 +310,17 @@ def _user_order(axes: Axes) -> tuple[int, ...]:
 
 
 def _with_whole_batches(
-    network: Record, kernels: Tree, x1: Tree, x2: Tree, options: Options
+    network: Record, kernels: Tree, x1: Tree, x2: Tree, options: Options, extras: Extras
 ) -> Tree:
     """Replace the variances of each example by the covariances of all pairs."""
-    alone = dataclasses.replace(options, ntk=False, cov=False)
-    cov1 = iter(leaves_of(kernels_of(network, x1, None, alone)))
-    cov2 = None if x2 is None else iter(leaves_of(kernels_of(network, x2, None, alone)))
+    alone = replace(options, ntk=False, cov=False)
+
+    def within(x: Tree, which: int) -> Iterator[Kernel]:
+        pattern = None if extras.pattern is None else (extras.pattern[which],) * 2
+        given = Extras(extras.mask_constant, pattern)
+        return iter(leaves_of(kernels_of(network, x, None, alone, given)))
+
+    cov1, cov2 = within(x1, 0), None if x2 is None else within(x2, 1)
 
     def replaced(k: Kernel) -> Kernel:
         second = None if cov2 is None else next(cov2).nngp

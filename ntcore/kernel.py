@@ -16,44 +16,47 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ntcore.backend import Array, Place, host
-from ntcore.cov import Cov, Layout, diagonal_to_user, layout_of, select, to_user
-from ntcore.inputs import leaves_of
+from ntcore.beside import make_beside
+from ntcore.company import Beside, Company
+from ntcore.cov import Cov, diagonal_to_user, to_user
 from ntcore.moments import Moments
-from ntcore.need import Need, union
 from ntcore.parts import Parts, make_program
-from ntcore.plan import Plan
 from ntcore.program import Job, Program
+from ntcore.sizing import budget, pairs_per_tile, span_of
 from ntcore.source import Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
 T = TypeVar("T")
-COMPILED_EXAMPLES = 32
 Progress = Callable[[int, int], None]
-Sides = dict[int, Cov]
 
 
 @dataclass(frozen=True)
 class Output:
-    """The arrays of one output edge, as the user sees them; None where not asked for."""
+    """The arrays of one output edge, as the user sees them; None where not asked for.
+
+    Masks have the batch first and the channels last.
+    """
 
     nngp: Array
     ntk: Array | None
     cov1: Array | None
     cov2: Array | None
+    mask1: Array | None
+    mask2: Array | None
 
 
 def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge."""
-    side1 = _side(job, "side1")
-    side2 = side1 if job.same else _side(job, "side2")
-    program = make_program(job, _budget(job))
-    grid = make_grid(*job.counts, _pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
+    first = make_beside(job, 0)
+    besides = first, first if job.same else make_beside(job, 1)
+    program = make_program(job, budget(job))
+    grid = make_grid(*job.counts, pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job.at, grid) for e in edges}
     tiles = list(grid)
 
     def compute(tile: Tile) -> dict[int, tuple[Array, Array | None]]:
-        moments = _tile(job, program, grid, tile, side1, side2)
+        moments = _tile(job, program, grid, tile, besides)
         return {edge: _arrays(job, m) for edge, m in moments.items()}
 
     for done, (tile, arrays) in enumerate(_in_order(job, compute, tiles)):
@@ -64,7 +67,8 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     results = {}
     for e in edges:
         nngp, ntk = kernels[e].result() if tiles else _empty(job, e)
-        results[e] = Output(nngp, ntk, _side_array(job, e, side1), _side_array(job, e, side2))
+        sides = (_side_array(job, e, b.sides) for b in besides)
+        results[e] = Output(nngp, ntk, *sides, *(b.masks.get(e) for b in besides))
     return results
 
 
@@ -110,28 +114,12 @@ class _Pair:
 
 
 def _tile(
-    job: Job, program: Program | Parts, grid: Grid, tile: Tile, side1: Sides, side2: Sides
+    job: Job, program: Program | Parts, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]
 ) -> dict[int, Moments]:
-    one = _span(job, tile.start1, tile.stop1, grid.step1)
-    two = _span(job, tile.start2, tile.stop2, grid.step2)
+    one = span_of(job, tile.start1, tile.stop1, grid.step1)
+    two = span_of(job, tile.start2, tile.stop2, grid.step2)
     same = _coincident(job, tile, one, two)
-
-    def attach(edge: int, m: Moments) -> Moments:
-        sides = [_examples(job.at, s.get(edge), w) for s, w in ((side1, one), (side2, two))]
-        return Moments(m.nngp, m.ntk, sides[0], sides[1], same)
-
-    return program.run(one, two, attach)
-
-
-def _examples(at: Place, side: Cov | None, span: Span) -> Cov | None:
-    if side is None:
-        return None
-    return Cov(span.of(at, side.data, side.data.ndim - 1), side.layout)
-
-
-def _span(job: Job, start: int, stop: int, step: int) -> Span:
-    """Fill ragged tiles up where a new size means compiling anew."""
-    return Span(start, stop, stop - start if job.at.backend.stage is None else step)
+    return program.run(one, two, Company(job.at, besides, (one, two), same))
 
 
 def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
@@ -148,75 +136,7 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
     return job.at.index((i[:, None] == j[None, :]) & diagonal)
 
 
-# --- each batch with itself ---------------------------------------------------------------------
-
-
-def _side(job: Job, block: str) -> Sides:
-    """Push a batch through the network alone; return, for each edge, what is read of it."""
-    kept = _kept(job.plan, block)
-    count = job.counts[1 if block == "side2" else 0]
-    if not kept or not count:
-        return {}
-    parts: dict[int, list[Array]] = {edge: [] for edge in kept}
-    program = Program(job, block)
-    step = _examples_per_tile(job, program.widest, count)
-    for start in range(0, count, step):
-        span = _span(job, start, min(start + step, count), step)
-
-        def attach(edge: int, m: Moments, span: Span = span) -> Moments:
-            if edge in kept:
-                data = select(job.at, m.nngp, kept[edge]).data
-                parts[edge].append(data[..., : span.stop - span.start])
-            return Moments(m.nngp, None, m.nngp, m.nngp)
-
-        program.run(span, span, attach)
-    joined = {e: p[0] if len(p) == 1 else job.at.xp.concat(p, axis=-1) for e, p in parts.items()}
-    return {e: Cov(x, kept[e]) for e, x in joined.items()}
-
-
-def _kept(plan: Plan, block: str) -> dict[int, Layout]:
-    """Return the layout of what layers or the caller read of each edge."""
-    needs: dict[int, Need | None] = {}
-    for step in plan.steps:
-        for i in step.inputs:
-            edge = plan.edges[i]
-            shape = edge.shape2 if block == "side2" else edge.shape1
-            needs[i] = union([needs.get(i), step.layer.sides(shape)])
-    for i in leaves_of(plan.outputs):
-        needs[i] = union([needs.get(i), getattr(plan.edges[i], block)])
-    kept = {}
-    for i, need in needs.items():
-        if need is not None:
-            edge = plan.edges[i]
-            sizes = (edge.shape2 if block == "side2" else edge.shape1).spatial
-            kept[i] = layout_of(need, sizes, sizes, paired=True)
-    return kept
-
-
-# --- sizes and results --------------------------------------------------------------------------
-
-
-def _budget(job: Job) -> int:
-    return job.at.backend.tile_bytes(job.at.device)
-
-
-def _pairs_per_tile(job: Job, widest: int, blocks: int) -> int:
-    """Return how many pairs a tile holds so that its widest edge fits the cache."""
-    if job.traced:
-        return max(job.counts[0] * job.counts[1], 1)
-    return max(1, _budget(job) // (widest * blocks * job.plan.itemsize))
-
-
-def _examples_per_tile(job: Job, widest: int, count: int) -> int:
-    """Return how many examples of a batch go through the network at once.
-
-    Where a tile is compiled their number does not depend on the batch, so that one compilation
-    serves batches of every size.
-    """
-    pairs = _pairs_per_tile(job, widest, 1)
-    if job.at.backend.stage is not None and not job.traced:
-        pairs = min(pairs, COMPILED_EXAMPLES)
-    return max(1, min(count, pairs))
+# --- results --------------------------------------------------------------------------
 
 
 def _arrays(job: Job, m: Moments) -> tuple[Array, Array | None]:
@@ -242,7 +162,7 @@ def _user(job: Job, cov: Cov) -> Array:
     return (diagonal_to_user if job.diagonal_spatial else to_user)(job.at, cov)
 
 
-def _side_array(job: Job, edge: int, sides: Sides) -> Array | None:
+def _side_array(job: Job, edge: int, sides: dict[int, Cov]) -> Array | None:
     if job.plan.edges[edge].side1 is None or edge not in sides:
         return None
     return _user(job, sides[edge])

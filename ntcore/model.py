@@ -8,8 +8,9 @@ from typing import Any
 
 from ntcore import entry, sample
 from ntcore.backend import Place, backend_of, host, loaded, place_of
-from ntcore.errors import ArgumentError, BackendError, Unsupported
+from ntcore.errors import ArgumentError, BackendError
 from ntcore.inputs import leaves_of, map_tree, of_sizes
+from ntcore.masked import values_of
 from ntcore.network import Tree
 from ntcore.plan import Options, Plan
 from ntcore.planner import make_plan
@@ -97,8 +98,11 @@ class Model(Record):
         get : str or tuple of str, optional
             ``'nngp'``, ``'ntk'`` or any other field of :class:`~ntcore.Kernel` returns that
             field; a tuple returns a named tuple; None returns a ``Kernel``.
-        pattern, mask_constant
-            For layers that read a graph or masks.
+        pattern : tuple of arrays, optional
+            What layers such as Aggregate read, one for each batch.
+        mask_constant : float, optional
+            Inputs equal to it are masked: they are not there, and the kernel is 0 where either
+            position is masked. NaN equals itself here.
         diagonal_batch : bool, optional
             False returns ``cov1`` and ``cov2`` of all pairs, ``(n1, n1, ...)``.
         diagonal_spatial : bool, optional
@@ -120,7 +124,7 @@ class Model(Record):
             If the inputs do not fit the network or each other, are not real floating point,
             belong to several libraries or devices, or hold NaN.
         """
-        _refuse_unknown(pattern, mask_constant, kwargs)
+        _refuse_unknown("kernel_fn", kwargs)
         names = _names(get)
         options = _options(names, diagonal_spatial)
         kernels = entry.kernels_of(
@@ -128,8 +132,12 @@ class Model(Record):
             _tuples(x1_or_kernel),
             _tuples(x2),
             options,
-            diagonal_batch is not False or not {"cov1", "cov2"} & set(names),
-            progress,
+            entry.Extras(
+                mask_constant,
+                pattern,
+                diagonal_batch is not False or not {"cov1", "cov2"} & set(names),
+                progress,
+            ),
         )
         return map_tree(lambda k: _selected(k, get, names), kernels)
 
@@ -157,52 +165,82 @@ class Model(Record):
         shapes, params = sample.init(self.network, at, rng, inputs.shapes1)
         return map_tree(lambda s: s.full(inputs.counts[0]), shapes), params
 
-    def apply_fn(self, params: Any, inputs: Any, *, rng: Any = None, **kwargs: Any) -> Any:
+    def apply_fn(
+        self,
+        params: Any,
+        inputs: Any,
+        *,
+        rng: Any = None,
+        pattern: Any = None,
+        mask_constant: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Return the output of the finite network.
 
         Parameters
         ----------
         params : tuple
             What ``init_fn`` returned.
-        inputs : array or tuple of them
+        inputs : array, MaskedArray, or tuple of them
             A batch.
-        rng : optional
-            For layers that draw random numbers; none of these does.
+        rng : int, numpy.random.Generator, JAX key or torch.Generator, optional
+            For layers that draw random numbers, such as Dropout.
+        pattern : array, optional
+            For layers that read one, such as Aggregate.
+        mask_constant : float, optional
+            Inputs equal to it are masked, and a :class:`~ntcore.stax.MaskedArray` is returned.
 
         Raises
         ------
         ArgumentError
-            If an argument is not listed here.
+            If an argument is not listed here, or a layer draws random numbers and there is no
+            ``rng``.
+        PlanError
+            If inputs are masked and a layer cannot carry masks.
         """
-        if kwargs:
-            raise ArgumentError(f"apply_fn got an unknown argument {sorted(kwargs)[0]!r}.")
-        x = _tuples(inputs)
-        return sample.apply(self.network, self._place(params, x), params, x)
+        _refuse_unknown("apply_fn", kwargs)
+        now, held = self._begin(params, inputs, rng, pattern, mask_constant)
+        out = sample.apply(self.network, now, params, held)
+        return map_tree(lambda h: sample.unheld(now.at, h), out)
 
-    def vjp_fn(self, params: Any, inputs: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
+    def vjp_fn(
+        self,
+        params: Any,
+        inputs: Any,
+        *,
+        rng: Any = None,
+        pattern: Any = None,
+        mask_constant: float | None = None,
+    ) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
         """Return the output and its pullback, by ntcore's own reverse rule.
 
         Works on every backend, those without derivatives of their own included.
 
         Parameters
         ----------
-        params : tuple
-            What ``init_fn`` returned.
-        inputs : array or tuple of them
-            A batch.
+        params, inputs, rng, pattern, mask_constant
+            As in :meth:`apply_fn`.
 
         Returns
         -------
-        outputs : array or tuple of them
+        outputs : array, MaskedArray, or tuple of them
         pullback : callable
-            From a gradient of the outputs to ``(gradient of params, gradient of inputs)``.
+            From a gradient of the (unmasked) outputs to
+            ``(gradient of params, gradient of inputs)``.
         """
-        x = _tuples(inputs)
-        return sample.vjp(self.network, self._place(params, x), params, x)
+        now, held = self._begin(params, inputs, rng, pattern, mask_constant)
+        out, pull = sample.vjp(self.network, now, params, held)
+        return map_tree(lambda h: sample.unheld(now.at, h), out), pull
 
-    def _place(self, params: Any, x: Tree) -> Place:
+    def _begin(
+        self, params: Any, inputs: Any, rng: Any, pattern: Any, mask_constant: Any
+    ) -> tuple[sample.Pass, Tree]:
+        x = _tuples(inputs)
         weights = [w for w in iter_leaves(_deep_tuple(params)) if hasattr(w, "shape")]
-        return place_of([*leaves_of(x), *weights], iter_leaves(self.network))
+        arrays = [values_of(v) for v in leaves_of(x)]
+        at = place_of([*arrays, *weights], iter_leaves(self.network))
+        held = sample.held(self.network, at, x, mask_constant)
+        return sample.Pass(at, rng, pattern), held
 
 
 # --- small things -------------------------------------------------------------------------------
@@ -250,12 +288,9 @@ def _deep_tuple(params: Any) -> Any:
     return tuple(map(_deep_tuple, params)) if isinstance(params, (list, tuple)) else params
 
 
-def _refuse_unknown(pattern: Any, mask_constant: Any, kwargs: dict[str, Any]) -> None:
-    if pattern is not None or mask_constant is not None:
-        name = "pattern" if pattern is not None else "mask_constant"
-        raise Unsupported(f"{name} was given, but no layer of ntcore reads it yet; leave it out.")
+def _refuse_unknown(function: str, kwargs: dict[str, Any]) -> None:
     if kwargs:
-        raise ArgumentError(f"kernel_fn got an unknown argument {sorted(kwargs)[0]!r}.")
+        raise ArgumentError(f"{function} got an unknown argument {sorted(kwargs)[0]!r}.")
 
 
 def _place_of_rng(rng: Any, like: Any) -> tuple[Place, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, Layout
@@ -23,6 +24,8 @@ class Traits:
         The edge is an input of the network.
     trained : bool
         A layer below has parameters, so that the NTK is not zero.
+    masked : bool
+        Examples come with masks; the plan says so of whatever is above a masked input.
     roots : frozenset of int or None
         Which weights, or inputs, the edge is linear in; two edges that share a root are
         correlated. A layer with weights of its own returns None and the plan numbers it.
@@ -31,6 +34,7 @@ class Traits:
     gaussian: bool = False
     is_input: bool = False
     trained: bool = False
+    masked: bool = False
     roots: frozenset[int] | None = None
 
 
@@ -51,6 +55,11 @@ class Moments(Record):
         offsets the plan asks for.
     same : array or None
         ``(n1, n2)``, true where both examples are one and the same; None where none are.
+    mask1, mask2 : array or None
+        ``(P1, P2, ..., n)`` for each batch, true at positions that hold nothing, where both blocks
+        are 0; None where there are no masks.
+    aside1, aside2 : array or None
+        What the layer that reads these moments made of the caller's ``pattern``, for each batch.
     """
 
     nngp: Cov = leaf()
@@ -58,6 +67,10 @@ class Moments(Record):
     side1: Cov | None = leaf(default=None)
     side2: Cov | None = leaf(default=None)
     same: Array | None = leaf(default=None)
+    mask1: Array | None = leaf(default=None)
+    mask2: Array | None = leaf(default=None)
+    aside1: Any = leaf(default=None)
+    aside2: Any = leaf(default=None)
 
     def plus(self, other: Moments) -> Moments:
         """Return the sum of two blocks of one layout, without their sides."""

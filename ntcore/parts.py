@@ -16,7 +16,7 @@ from ntcore.moments import Moments
 from ntcore.need import Need
 from ntcore.plan import Edge, Plan
 from ntcore.planner import narrowed
-from ntcore.program import Attach, Job, Program, push
+from ntcore.program import Company, Job, Program, push
 from ntcore.source import Span
 
 
@@ -32,15 +32,15 @@ class Parts:
         self._rest = Program(job, "cross", cut + 1)
         self.widest = max(p.widest for p in (*self._parts, self._rest))
 
-    def run(self, one: Span, two: Span, attach: Attach) -> dict[int, Moments]:
+    def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""
         total: Moments | None = None
         for part in self._parts:
-            below = part.run(one, two, attach)[self._edge]
+            below = part.run(one, two, company)[self._edge]
             pooled = push(self._pool, below)
             total = pooled if total is None else total.plus(pooled)
         assert total is not None
-        return self._rest.go_on({self._output: attach(self._output, total)}, attach)
+        return self._rest.go_on({self._output: company.edge(self._output, total)}, company)
 
 
 def make_program(job: Job, budget: int) -> Program | Parts:

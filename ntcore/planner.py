@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from ntcore.errors import NtcoreError, ShapeError
+from ntcore.errors import NtcoreError, PlanError, ShapeError
 from ntcore.inputs import Inputs, leaves_of
-from ntcore.layers.base import Layer
+from ntcore.layers.base import Layer, no_mask
 from ntcore.need import Need, diagonal, everything, union
 from ntcore.network import Tree, walk
 from ntcore.plan import Edge, Options, Plan, Step, block_shapes
@@ -104,11 +104,19 @@ def _output_edge(layer: Layer, inputs: list[Edge], number: int) -> Edge:
     for edge in inputs:
         _check_axes(layer, edge.shape1)
     traits = layer.traits(*(e.traits for e in inputs))
+    if any(e.traits.masked for e in inputs):
+        _check_mask(layer)
+        traits = replace(traits, masked=True)
     if traits.roots is None:
         traits = replace(traits, roots=frozenset({number}))
     shape1 = layer.shape(*(e.shape1 for e in inputs))
     shape2 = layer.shape(*(e.shape2 for e in inputs))
     return Edge(shape1, shape2, traits)
+
+
+def _check_mask(layer: Layer) -> None:
+    if type(layer).mask is Layer.mask:
+        raise PlanError(no_mask(layer))
 
 
 def _check_axes(layer: Layer, shape: Shape) -> None:

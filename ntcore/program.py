@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from ntcore.backend import Place
+from ntcore.backend import Array, Place
 from ntcore.inputs import leaves_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
 from ntcore.plan import Edge, Plan
 from ntcore.source import Source, Span
+
+Masks = dict[int, Array]
+
+
+class Company(Protocol):
+    """What goes with the moments of one tile; see :class:`ntcore.beside.Company`."""
+
+    def edge(self, edge: int, m: Moments) -> Moments:
+        """Return the moments of an edge with what belongs to their examples."""
+
+    def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:
+        """Return the inputs of the layer that writes an edge with what it reads of a pattern."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,10 @@ class Job:
         Whether values are unknown now, so that everything is one tile.
     diagonal_spatial : bool
         Whether the results hold offset 0 alone.
+    masks : tuple of dict
+        For each batch, the mask of every input edge that has one, ``(n, *spatial, C)``.
+    patterns : tuple
+        The caller's pattern for each batch.
     """
 
     plan: Plan
@@ -46,6 +62,8 @@ class Job:
     same: bool
     traced: bool
     diagonal_spatial: bool
+    masks: tuple[Masks, Masks] = ({}, {})
+    patterns: tuple[Any, Any] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -57,9 +75,6 @@ class Move:
     inputs: tuple[int, ...]
     output: int
     done_with: tuple[int, ...]
-
-
-Attach = Callable[[int, Moments], Moments]
 
 
 class Program:
@@ -96,20 +111,20 @@ class Program:
         """Return the layer that writes an edge."""
         return next(m for m in self._moves if m.output == output)
 
-    def run(self, one: Span, two: Span, attach: Attach) -> dict[int, Moments]:
+    def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""
         env: dict[int, Moments] = {}
         for edge, source, layout in self._entries:
             arrays = source.arrays(self._at, self._block, one, two)
             enter = staged(self._at, source.moments, (0, 1))
-            env[edge] = attach(edge, enter(self._at, layout, *arrays))
-        return self.go_on(env, attach)
+            env[edge] = company.edge(edge, enter(self._at, layout, *arrays))
+        return self.go_on(env, company)
 
-    def go_on(self, env: dict[int, Moments], attach: Attach) -> dict[int, Moments]:
+    def go_on(self, env: dict[int, Moments], company: Company) -> dict[int, Moments]:
         """Push the moments of some edges through the layers above them."""
         for move in self._moves:
-            inputs = [env[i] for i in move.inputs]
-            env[move.output] = attach(move.output, push(move, *inputs))
+            inputs = company.layer(move.output, [env[i] for i in move.inputs])
+            env[move.output] = company.edge(move.output, push(move, *inputs))
             for i in move.done_with:
                 env.pop(i, None)
         return {i: env[i] for i in self._outputs}

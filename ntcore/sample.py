@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.errors import ShapeError
+from ntcore.inputs import leaves_of, map_tree, of_sizes
+from ntcore.layers.base import Layer, Run
 from ntcore.layers.fan import FanOut
+from ntcore.masked import MaskedArray, with_mask, zeroed
 from ntcore.network import Parallel, Repeat, Serial, Tree, parts, walk
 from ntcore.record import Record
+from ntcore.shape import Shape
 
 Params = Any
 Pullback = Callable[[Tree], tuple[Params, Tree]]
@@ -58,42 +63,128 @@ def _no_layer(layer: Any, inputs: tuple[Any, ...]) -> Any:
     raise AssertionError("empty branches hold no layer")
 
 
-def apply(node: Record, at: Place, params: Params, x: Tree) -> Tree:
-    """Return the output of a network for arrays in the user's order of axes."""
-    if isinstance(node, Serial | Repeat):
-        for child, p in _members(node, params):
-            x = apply(child, at, p, x)
-        return x
-    if isinstance(node, Parallel):
-        below = zip(_members(node, params), walk_inputs(node, x), strict=True)
-        return tuple(apply(b, at, p, v) for (b, p), v in below)
-    return walk(node, x, lambda layer, inputs: layer.apply(at, params, *inputs))
+@dataclass(frozen=True)
+class Pass:
+    """One pass through a finite network: where, with which random state and which pattern."""
+
+    at: Place
+    rng: Any = None
+    pattern: Any = None
+
+    def split(self, n: int) -> list[Pass]:
+        """Return as many passes, each with a random state of its own."""
+        keys = [None] * n if self.rng is None else _split(self.at, self.rng, n)
+        return [Pass(self.at, key, self.pattern) for key in keys]
 
 
-def vjp(node: Record, at: Place, params: Params, x: Tree) -> tuple[Tree, Pullback]:
+@dataclass(frozen=True)
+class Held:
+    """An array on its way through a network; its mask and, where there is one, its shape.
+
+    The mask has the batch first and the channels last, the array the user's order of axes.
+    """
+
+    value: Array
+    mask: Array | None = None
+    shape: Shape | None = None
+
+
+def held(network: Record, at: Place, x: Tree, mask_constant: Any) -> Tree:
+    """Return the inputs of a network; where one has a mask, all get one, and their shapes."""
+    both = [with_mask(at, v, mask_constant) for v in leaves_of(x)]
+    if all(mask is None for _, mask in both):
+        found = iter([Held(value) for value, _ in both])
+    else:
+        sizes = map_tree(lambda v: tuple(v.shape), x)
+        shapes = leaves_of(of_sizes(network, sizes).shapes1)
+        found = iter([_held(at, *b, shape) for b, shape in zip(both, shapes, strict=True)])
+    return map_tree(lambda _: next(found), x)
+
+
+def _held(at: Place, value: Array, mask: Array | None, shape: Shape) -> Held:
+    xp = at.xp
+    given = xp.zeros_like(value, dtype=xp.bool) if mask is None else mask
+    return Held(value, xp.permute_dims(given, shape.axes.order), shape)
+
+
+def unheld(at: Place, x: Held) -> Any:
+    """Return an output of a network: an array, or a MaskedArray where there is a mask."""
+    if x.mask is None or x.shape is None:
+        return x.value
+    return MaskedArray(x.value, at.xp.permute_dims(x.mask, x.shape.axes.inverse))
+
+
+def apply(node: Record, now: Pass, params: Params, x: Tree) -> Tree:
+    """Return the output of a network, for a tree of :class:`Held`."""
+    return vjp(node, now, params, x)[0]
+
+
+def vjp(node: Record, now: Pass, params: Params, x: Tree) -> tuple[Tree, Pullback]:
     """Return the output and a function from its gradient to those of parameters and inputs.
 
     This is ntcore's own reverse rule, layer by layer; it needs no derivative from the backend.
     """
     if isinstance(node, Serial | Repeat):
-        return _serial_vjp(node, at, params, x)
+        return _serial(node, now, params, x)
     if isinstance(node, Parallel):
-        return _parallel_vjp(node, at, params, x)
+        return _parallel(node, now, params, x)
     if isinstance(node, FanOut):
         return (x,) * node.num, lambda grads: ((), reduce(_tree_add, grads))
+    pulls: list[Pullback] = []
 
-    def pull(grad: Array) -> tuple[Params, Tree]:
-        inputs = x if isinstance(x, tuple) else (x,)
-        own, below = node.vjp(at, params, inputs, grad)  # type: ignore[attr-defined]
+    def emit(layer: Layer, inputs: tuple[Held, ...]) -> Held:
+        out, pull = _layer(layer, now, params, inputs)
+        pulls.append(pull)
+        return out
+
+    out = walk(node, x, emit)
+
+    def pull_one(grad: Array) -> tuple[Params, Tree]:
+        own, below = pulls[0](grad)
         return own, below if isinstance(x, tuple) else below[0]
 
-    return apply(node, at, params, x), pull
+    return out, pull_one
 
 
-def _serial_vjp(node: Serial | Repeat, at: Place, params: Params, x: Tree) -> tuple[Tree, Pullback]:
+def _layer(
+    layer: Layer, now: Pass, params: Params, inputs: tuple[Held, ...]
+) -> tuple[Held, Pullback]:
+    at = now.at
+    values = tuple(h.value for h in inputs)
+    run = Run(
+        at,
+        tuple(h.mask for h in inputs),
+        layer.aside(at, now.pattern),
+        layer.draw(at, now.rng, *values),
+    )
+    mask, shape = _mask(layer, at, inputs)
+    out = layer.apply(run, params, *values)
+    if mask is not None and shape is not None:
+        users = at.xp.permute_dims(mask, shape.axes.inverse)
+        out = zeroed(at, out, users)
+
+    def pull(grad: Array) -> tuple[Params, Any]:
+        if mask is not None:
+            grad = zeroed(at, grad, users)
+        return layer.vjp(run, params, values, grad)  # type: ignore[no-any-return]
+
+    return Held(out, mask, shape), pull
+
+
+def _mask(layer: Layer, at: Place, inputs: tuple[Held, ...]) -> tuple[Array | None, Shape | None]:
+    """Return the mask and the shape of a layer's output, or nothing where no input has a mask."""
+    shapes = tuple(h.shape for h in inputs if h.shape is not None)
+    if len(shapes) < len(inputs):
+        return None, None
+    masks = tuple(h.mask for h in inputs)
+    return layer.mask(at, shapes, masks), layer.shape(*shapes)
+
+
+def _serial(node: Serial | Repeat, now: Pass, params: Params, x: Tree) -> tuple[Tree, Pullback]:
     pulls: list[Pullback] = []
-    for child, p in _members(node, params):
-        x, pull = vjp(child, at, p, x)
+    members = _members(node, params)
+    for (child, p), each in zip(members, now.split(len(members)), strict=True):
+        x, pull = vjp(child, each, p, x)
         pulls.append(pull)
 
     def pull_all(grad: Tree) -> tuple[Params, Tree]:
@@ -102,14 +193,15 @@ def _serial_vjp(node: Serial | Repeat, at: Place, params: Params, x: Tree) -> tu
             own, grad = pull(grad)
             grads.append(own)
         grads.reverse()
-        return _stack(at, grads) if isinstance(node, Repeat) else tuple(grads), grad
+        return _stack(now.at, grads) if isinstance(node, Repeat) else tuple(grads), grad
 
     return x, pull_all
 
 
-def _parallel_vjp(node: Parallel, at: Place, params: Params, x: Tree) -> tuple[Tree, Pullback]:
-    below = zip(_members(node, params), walk_inputs(node, x), strict=True)
-    both = [vjp(b, at, p, v) for (b, p), v in below]
+def _parallel(node: Parallel, now: Pass, params: Params, x: Tree) -> tuple[Tree, Pullback]:
+    members = _members(node, params)
+    each = zip(members, now.split(len(members)), walk_inputs(node, x), strict=True)
+    both = [vjp(b, n, p, v) for (b, p), n, v in each]
 
     def pull_all(grads: Tree) -> tuple[Params, Tree]:
         pulled = [pull(g) for (_, pull), g in zip(both, grads, strict=True)]

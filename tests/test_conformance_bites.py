@@ -309,8 +309,8 @@ def test_result_that_depends_on_the_run():
 
 def test_reverse_rule_that_is_wrong():
     class Backward(Sound):
-        def backward(self, at, params, inputs, grad):
-            own, (below,) = super().backward(at, params, inputs, grad)
+        def backward(self, run, params, inputs, grad):
+            own, (below,) = super().backward(run, params, inputs, grad)
             return own, (1.0001 * below,)
 
     caught("finite", Backward, "gradients")
@@ -341,8 +341,8 @@ def test_parameters_that_ntk_ignores():
         def examples(cls):
             return [cls(7)]
 
-        def coefficients(self, ctx):
-            return replace(super().coefficients(ctx), trained=None)
+        def coefficients(self, ctx, m):
+            return replace(super().coefficients(ctx, m), trained=None)
 
     caught("sample", Frozen, "ntk of finite networks")
 

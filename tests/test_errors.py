@@ -97,8 +97,10 @@ CASES = {
         lambda: stax.serial(stax.Dense(2)).apply_fn((), V), errors.ShapeError, "0 entries"),
     "a seed that is text": (
         lambda: stax.Dense(2).init_fn("0", V.shape), errors.ArgumentError, "str"),
-    "masks": (
-        lambda: stax.Dense(2).kernel_fn(V, mask_constant=0.0), errors.Unsupported, "mask_constant"),
+    "a mask constant": (
+        lambda: stax.Dense(2).kernel_fn(V, mask_constant="none"), errors.ArgumentError, "'none'"),
+    "one pattern": (
+        lambda: stax.Dense(2).kernel_fn(V, pattern=V), errors.ArgumentError, "pattern is a"),
 }  # fmt: skip
 
 

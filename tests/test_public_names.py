@@ -28,8 +28,8 @@ STILL_TO_COME = {
         Aggregate AggregateImplementation AttentionMechanism Bool ConvLocal ConvTranspose Cos
         Diagonal DotGeneral Dropout Elementwise ElementwiseNumerical Exp ExpNormalized FanInConcat
         FanInProd Gabor Gaussian Gelu GlobalSelfAttention Hermite ImageResize Index LayerNorm
-        MaskedArray Monomial Padding Polynomial PositionalEmbedding Rbf RectifiedMonomial
-        Sigmoid_like Sign Sin Slice layer requires supports_masking unmask_fn
+        Monomial Padding Polynomial PositionalEmbedding Rbf RectifiedMonomial
+        Sigmoid_like Sign Sin Slice layer requires supports_masking
     """,
     "predict": "ODEState gradient_descent",
     "neural_tangents": """

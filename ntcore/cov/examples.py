@@ -36,6 +36,12 @@ def spread(at: Place, q1: Array, q2: Array, layout: Layout) -> tuple[Array, Arra
     return first[..., :, None], second[..., None, :]
 
 
+def hide(at: Place, cov: Cov, mask1: Array, mask2: Array) -> Cov:
+    """Return a block that is 0 where either position is masked, by masks ``(P1, P2, ..., n)``."""
+    first, second = spread(at, mask1, mask2, cov.layout)
+    return Cov(at.xp.where(first | second, at.xp.zeros_like(cov.data), cov.data), cov.layout)
+
+
 def put_variances(at: Place, cov: Cov, q1: Array, same: Array) -> Cov:
     """Replace offset 0 of the pairs marked in ``same`` by their exact variance.
 

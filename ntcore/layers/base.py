@@ -7,6 +7,8 @@ A layer is a frozen record. What it means is said by a few small methods:
     offsets of the input an output asks for;
 ``push``
     moments of the input to moments of the output;
+``mask``
+    where the output holds nothing, given where the input does;
 ``init``, ``forward``, ``backward``
     the layer at finite width, for arrays with the batch first and the channels last.
 """
@@ -26,6 +28,28 @@ from ntcore.record import Record
 from ntcore.shape import Axes, Shape
 
 Params = Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """The circumstances of one layer of a finite network at work.
+
+    Attributes
+    ----------
+    at : Place
+        Backend, data type and device.
+    masks : tuple
+        The mask of each input, ``(n, *spatial, C)`` or ``(n, *spatial, 1)``, or None.
+    aside : array or None
+        What :meth:`Layer.aside` made of the caller's ``pattern``.
+    drawn : array or None
+        What :meth:`Layer.draw` drew.
+    """
+
+    at: Place
+    masks: tuple[Array | None, ...] = ()
+    aside: Any = None
+    drawn: Any = None
 
 
 class Layer(Record):
@@ -69,6 +93,20 @@ class Layer(Record):
         """Return floating-point operations per entry of the output block, for the plan."""
         return 1.0
 
+    # what comes beside a batch
+
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        """Return where the output holds nothing, given where each input does.
+
+        Masks have the shape ``(n, *spatial, C)``, or one channel where all are alike. A layer
+        that does not define this is refused where there are masks.
+        """
+        raise PlanError(no_mask(self))
+
+    def aside(self, at: Place, pattern: Any) -> Any:
+        """Return, one for each example, what the layer reads of the caller's ``pattern``."""
+        return None
+
     # infinite width
 
     @abstractmethod
@@ -77,35 +115,52 @@ class Layer(Record):
 
     # finite width
 
+    def draw(self, at: Place, rng: Any, *inputs: Array) -> Any:
+        """Return the random numbers that one forward pass takes."""
+        return None
+
     def init(self, at: Place, rng: Any, *inputs: Shape) -> Params:
         """Return freshly drawn parameters."""
         return ()
 
     @abstractmethod
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         """Return the output for arrays with the batch first and the channels last."""
 
     @abstractmethod
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         """Return ``(gradient of the parameters, gradients of the inputs)``."""
 
-    def apply(self, at: Place, params: Params, *inputs: Array) -> Array:
+    def apply(self, run: Run, params: Params, *inputs: Array) -> Array:
         """Return the output for arrays in the user's order of axes."""
         axes = self.axes_in(inputs[0].ndim)
         if axes is None:
-            return self.forward(at, params, *inputs)
-        out = self.forward(at, params, *(_permuted(at, x, axes.order) for x in inputs))
-        return _permuted(at, out, self.axes_out(axes).inverse)
+            return self.forward(run, params, *inputs)
+        out = self.forward(run, params, *(_permuted(run.at, x, axes.order) for x in inputs))
+        return _permuted(run.at, out, self.axes_out(axes).inverse)
 
-    def vjp(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def vjp(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         """Return ``(gradient of the parameters, gradients of the inputs)`` in the user's order."""
         axes = self.axes_in(inputs[0].ndim)
         if axes is None:
-            return self.backward(at, params, inputs, grad)
-        ordered = tuple(_permuted(at, x, axes.order) for x in inputs)
-        grad = _permuted(at, grad, self.axes_out(axes).order)
-        own, below = self.backward(at, params, ordered, grad)
-        return own, tuple(_permuted(at, g, axes.inverse) for g in below)
+            return self.backward(run, params, inputs, grad)
+        ordered = tuple(_permuted(run.at, x, axes.order) for x in inputs)
+        grad = _permuted(run.at, grad, self.axes_out(axes).order)
+        own, below = self.backward(run, params, ordered, grad)
+        return own, tuple(_permuted(run.at, g, axes.inverse) for g in below)
+
+
+def no_mask(layer: Layer) -> str:
+    """Return what is wrong with a mask in front of a layer that carries none."""
+    return (
+        f"{layer!r} is given masked inputs, which it cannot carry; leave mask_constant out, or "
+        "fill the masked entries before this layer."
+    )
+
+
+def whole_positions(at: Place, mask: Array) -> Array:
+    """Return a mask of positions, true where all channels are masked, with one channel."""
+    return at.xp.all(mask, axis=-1, keepdims=True)
 
 
 def _permuted(at: Place, x: Array, order: tuple[int, ...]) -> Array:
@@ -141,13 +196,13 @@ class Linear(Layer):
     def mix(self, ctx: Context, cov: Cov) -> Cov:
         """Return the block of the output with unit weights and no bias, in ``ctx.layout``."""
 
-    def coefficients(self, ctx: Context) -> Coefficients:
+    def coefficients(self, ctx: Context, m: Moments) -> Coefficients:
         """Return the scales; by default a layer has no parameters and only mixes."""
         return Coefficients()
 
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         (m,) = inputs
-        c = self.coefficients(ctx)
+        c = self.coefficients(ctx, m)
         mixed = self.mix(ctx, m.nngp)
         nngp = mixed.affine(c.scale, c.bias)
         if not ctx.ntk:
@@ -196,6 +251,9 @@ class Elementwise(Layer):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return 30.0
 
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        return masks[0]
+
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         (m,) = inputs
         k = select(ctx.at, m.nngp, ctx.layout)
@@ -206,11 +264,11 @@ class Elementwise(Layer):
         ntk = None if m.ntk is None else select(ctx.at, m.ntk, ctx.layout).times(slope)
         return Moments(Cov(moment, ctx.layout), ntk)
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
-        return self.fn(at, inputs[0])
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
+        return self.fn(run.at, inputs[0])
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
-        return (), (grad * self.derivative(at, inputs[0]),)
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        return (), (grad * self.derivative(run.at, inputs[0]),)
 
 
 def _variances(layer: Layer, m: Moments) -> tuple[Array, Array]:

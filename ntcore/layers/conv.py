@@ -9,9 +9,10 @@ from ntcore.backend import Array, Place
 from ntcore.cov import Cov, read
 from ntcore.errors import ArgumentError
 from ntcore.layers import weights
-from ntcore.layers.base import Coefficients, Linear, Params
+from ntcore.layers.base import Coefficients, Linear, Params, Run, whole_positions
 from ntcore.layers.windows import (
     Windows,
+    centers,
     make_windows,
     out_sizes,
     patches,
@@ -20,7 +21,7 @@ from ntcore.layers.windows import (
     unpatch,
     wrong_ndim,
 )
-from ntcore.moments import FRESH, Context, Traits
+from ntcore.moments import FRESH, Context, Moments, Traits
 from ntcore.need import Need, through_windows
 from ntcore.record import leaf, record
 from ntcore.shape import Axes, Shape, default_axes
@@ -162,9 +163,13 @@ class Conv(Linear):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return sum(self.filter_shape) + 2.0
 
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        windows = self._windows(shapes[0].spatial, shapes[0].axes)
+        return centers(at, whole_positions(at, masks[0]), windows)
+
     # infinite width
 
-    def coefficients(self, ctx: Context) -> Coefficients:
+    def coefficients(self, ctx: Context, m: Moments) -> Coefficients:
         taps = math.prod(self.filter_shape)
         return weights.coefficients(self, ctx.at, taps, ctx.inputs[0].channels)
 
@@ -204,15 +209,19 @@ class Conv(Linear):
     def _canonical(self, at: Place, params: Params) -> Params:
         return at.xp.permute_dims(params[0], self._filter_order()), params[1]
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
-        return weights.affine(self, at, self._canonical(at, params), self._rows(at, inputs[0]))
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
+        return weights.affine(
+            self, run.at, self._canonical(run.at, params), self._rows(run.at, inputs[0])
+        )
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         (x,) = inputs
-        rows = self._rows(at, x)
-        (w, b), below = weights.affine_vjp(self, at, self._canonical(at, params), rows, grad)
+        rows = self._rows(run.at, x)
+        (w, b), below = weights.affine_vjp(
+            self, run.at, self._canonical(run.at, params), rows, grad
+        )
         order = self._filter_order()
-        w = at.xp.permute_dims(w, tuple(order.index(i) for i in range(len(order))))
+        w = run.at.xp.permute_dims(w, tuple(order.index(i) for i in range(len(order))))
         windows = self._finite_windows(x)
         flat = (x.shape[0], math.prod(v.out for v in windows), -1, x.shape[-1])
-        return (w, b), (unpatch(at, at.xp.reshape(below, flat), windows),)
+        return (w, b), (unpatch(run.at, run.at.xp.reshape(below, flat), windows),)

@@ -7,8 +7,8 @@ from typing import Any
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, select
 from ntcore.layers import weights
-from ntcore.layers.base import Coefficients, Linear, Params
-from ntcore.moments import FRESH, Context, Traits
+from ntcore.layers.base import Coefficients, Linear, Params, Run, whole_positions
+from ntcore.moments import FRESH, Context, Moments, Traits
 from ntcore.record import leaf, record
 from ntcore.shape import Axes, Shape, default_axes
 
@@ -80,7 +80,10 @@ class Dense(Linear):
     def traits(self, *inputs: Traits) -> Traits:
         return FRESH
 
-    def coefficients(self, ctx: Context) -> Coefficients:
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        return whole_positions(at, masks[0])
+
+    def coefficients(self, ctx: Context, m: Moments) -> Coefficients:
         return weights.coefficients(self, ctx.at, 1, ctx.inputs[0].channels)
 
     def mix(self, ctx: Context, cov: Cov) -> Cov:
@@ -95,9 +98,9 @@ class Dense(Linear):
             b = at.xp.reshape(b, tuple(sizes))
         return w, b
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
-        return weights.affine(self, at, params, inputs[0])
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
+        return weights.affine(self, run.at, params, inputs[0])
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
-        own, below = weights.affine_vjp(self, at, params, inputs[0], grad)
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        own, below = weights.affine_vjp(self, run.at, params, inputs[0], grad)
         return own, (below,)

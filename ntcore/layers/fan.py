@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ntcore.backend import Array, Place
 from ntcore.cov import select
 from ntcore.errors import PlanError, ShapeError
-from ntcore.layers.base import Layer, Params
+from ntcore.layers.base import Layer, Params, Run
 from ntcore.moments import Context, Moments, Traits
 from ntcore.record import Record, record, settle
 from ntcore.shape import Shape, as_count
@@ -78,6 +78,9 @@ class FanInSum(Layer):
         trained = any(t.trained for t in inputs)
         return replace(inputs[0], is_input=False, trained=trained, roots=roots)
 
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        return reduce(at.xp.logical_and, masks)
+
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return float(len(inputs) - 1)
 
@@ -86,8 +89,8 @@ class FanInSum(Layer):
         parts = [select(ctx.at, m.ntk, ctx.layout) for m in inputs if m.ntk is not None]
         return Moments(nngp, reduce(add, parts) if parts else None)
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         return reduce(add, inputs)
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         return (), (grad,) * len(inputs)

@@ -9,8 +9,8 @@ from typing import Any
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, layout_of, select, total
 from ntcore.errors import ArgumentError, ShapeError
-from ntcore.layers.base import Coefficients, Linear, Params
-from ntcore.moments import Context, Traits
+from ntcore.layers.base import Coefficients, Linear, Params, Run
+from ntcore.moments import Context, Moments, Traits
 from ntcore.need import Need, diagonal
 from ntcore.record import record
 from ntcore.shape import Axes, Shape
@@ -78,7 +78,13 @@ class Flatten(Linear):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return float(math.prod(inputs[0].spatial))
 
-    def coefficients(self, ctx: Context) -> Coefficients:
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        (shape,) = shapes
+        every = at.xp.broadcast_to(masks[0], (masks[0].shape[0], *shape.spatial, shape.channels))
+        users = at.xp.permute_dims(every, shape.axes.inverse)
+        return at.xp.reshape(self._batch_first(at, users), (every.shape[0], -1))
+
+    def coefficients(self, ctx: Context, m: Moments) -> Coefficients:
         return Coefficients(1 / math.prod(ctx.inputs[0].spatial))
 
     def mix(self, ctx: Context, cov: Cov) -> Cov:
@@ -89,12 +95,12 @@ class Flatten(Linear):
     def _batch_first(self, at: Place, x: Array) -> Array:
         return at.xp.moveaxis(x, self.batch_axis, 0)
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
-        x = self._batch_first(at, inputs[0])
-        flat = at.xp.reshape(x, (x.shape[0], -1))
-        return flat if self.batch_axis_out % 2 == 0 else at.xp.permute_dims(flat, (1, 0))
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
+        x = self._batch_first(run.at, inputs[0])
+        flat = run.at.xp.reshape(x, (x.shape[0], -1))
+        return flat if self.batch_axis_out % 2 == 0 else run.at.xp.permute_dims(flat, (1, 0))
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
-        flat = grad if self.batch_axis_out % 2 == 0 else at.xp.permute_dims(grad, (1, 0))
-        back = at.xp.reshape(flat, self._batch_first(at, inputs[0]).shape)
-        return (), (at.xp.moveaxis(back, 0, self.batch_axis),)
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+        flat = grad if self.batch_axis_out % 2 == 0 else run.at.xp.permute_dims(grad, (1, 0))
+        back = run.at.xp.reshape(flat, self._batch_first(run.at, inputs[0]).shape)
+        return (), (run.at.xp.moveaxis(back, 0, self.batch_axis),)

@@ -6,23 +6,21 @@ import math
 from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
-from ntcore.cov import Cov, total
-from ntcore.layers.base import Linear, Params
-from ntcore.moments import Context
+from ntcore.cov import Cov, spread, total
+from ntcore.layers.base import Coefficients, Linear, Params, Run, whole_positions
+from ntcore.moments import Context, Moments
 from ntcore.need import Need, everything
 from ntcore.record import record
 from ntcore.shape import Axes, Shape, default_axes
 
 
 class _GlobalPool(Linear):
-    """What the two global pools share; ``_factor`` is the weight of every position."""
+    """What the two global pools share."""
 
     batch_axis: int
     channel_axis: int
     additive: ClassVar[bool] = True
-
-    def _factor(self, positions: int) -> float:
-        raise TypeError(f"{type(self).__name__} must define '_factor'")
+    averages: ClassVar[bool]
 
     @classmethod
     def examples(cls) -> list[Any]:
@@ -44,20 +42,49 @@ class _GlobalPool(Linear):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return float(math.prod(inputs[0].spatial) ** 2)
 
-    def mix(self, ctx: Context, cov: Cov) -> Cov:
-        one, two = math.prod(cov.layout.sizes1), math.prod(cov.layout.sizes2)
-        return total(ctx.at, cov).affine(self._factor(one) * self._factor(two))
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        space = tuple(range(1, masks[0].ndim - 1))
+        return at.xp.all(whole_positions(at, masks[0]), axis=space)
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+    def coefficients(self, ctx: Context, m: Moments) -> Coefficients:
+        if not self.averages:
+            return Coefficients()
+        if m.mask1 is None or m.mask2 is None:
+            layout = m.nngp.layout
+            return Coefficients(1 / (math.prod(layout.sizes1) * math.prod(layout.sizes2)))
+        one, two = (_held(ctx.at, mask, (*range(mask.ndim - 1),)) for mask in (m.mask1, m.mask2))
+        first, second = spread(ctx.at, one, two, ctx.layout)
+        return Coefficients(1 / (first * second))
+
+    def mix(self, ctx: Context, cov: Cov) -> Cov:
+        return total(ctx.at, cov)
+
+    def _weight(self, run: Run, x: Array) -> Any:
+        """Return the weight of every position of each example."""
+        (mask,) = run.masks or (None,)
+        if not self.averages:
+            return 1.0
+        if mask is None:
+            return 1 / math.prod(x.shape[1:-1])
+        return 1 / _held(run.at, whole_positions(run.at, mask), (*range(1, x.ndim - 1),))
+
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         (x,) = inputs
         space = tuple(range(1, x.ndim - 1))
-        summed = at.xp.sum(x, axis=space) if space else x
-        return summed * self._factor(math.prod(x.shape[1:-1]))
+        summed = run.at.xp.sum(x, axis=space) if space else x
+        return summed * self._weight(run, x)
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         (x,) = inputs
-        spread = at.xp.reshape(grad, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
-        return (), (at.xp.broadcast_to(spread * self._factor(math.prod(x.shape[1:-1])), x.shape),)
+        each = grad * self._weight(run, x)
+        spread = run.at.xp.reshape(each, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]))
+        return (), (run.at.xp.broadcast_to(spread, x.shape),)
+
+
+def _held(at: Place, mask: Array, space: tuple[int, ...]) -> Array:
+    """Return the number of positions that are not masked, and 1 where all are."""
+    count = at.xp.sum(at.xp.astype(~mask, at.dtype), axis=space)
+    return at.xp.where(count == 0, at.xp.ones_like(count), count)
 
 
 @record
@@ -77,9 +104,7 @@ class GlobalAvgPool(_GlobalPool):
 
     batch_axis: int = 0
     channel_axis: int = -1
-
-    def _factor(self, positions: int) -> float:
-        return 1 / positions
+    averages: ClassVar[bool] = True
 
 
 @record
@@ -96,6 +121,4 @@ class GlobalSumPool(_GlobalPool):
 
     batch_axis: int = 0
     channel_axis: int = -1
-
-    def _factor(self, positions: int) -> float:
-        return 1.0
+    averages: ClassVar[bool] = False

@@ -6,9 +6,10 @@ from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, select
-from ntcore.layers.base import Linear, Params
+from ntcore.layers.base import Linear, Params, Run
 from ntcore.moments import Context, Traits
 from ntcore.record import record
+from ntcore.shape import Shape
 
 
 @record
@@ -25,11 +26,14 @@ class Identity(Linear):
     def flops(self, inputs: Any) -> float:
         return 0.0
 
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        return masks[0]
+
     def mix(self, ctx: Context, cov: Cov) -> Cov:
         return select(ctx.at, cov, ctx.layout)
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         return inputs[0]
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         return (), (grad,)

@@ -7,9 +7,10 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov import Cov, read, weigh
-from ntcore.layers.base import Linear, Params
+from ntcore.layers.base import Linear, Params, Run, whole_positions
 from ntcore.layers.windows import (
     Windows,
+    centers,
     edge_counts,
     independent_taps,
     make_windows,
@@ -57,6 +58,10 @@ class _Pool(Linear):
         one, two = (self._windows(s.spatial, s.axes) for s in (shape1, shape2))
         return through_windows(out, one, two, spread=True)
 
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        windows = self._windows(shapes[0].spatial, shapes[0].axes)
+        return centers(at, whole_positions(at, masks[0]), windows)
+
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return float(sum(w * w for w in self.window_shape))
 
@@ -76,20 +81,22 @@ class _Pool(Linear):
             scale = scale * np.asarray(w).reshape((-1,) + (1,) * (len(windows) - k - 1))
         return at.asarray(scale[None, ..., None])
 
-    def forward(self, at: Place, params: Params, *inputs: Array) -> Array:
+    def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         (x,) = inputs
         windows = self._windows(x.shape[1:-1], default_axes(x.ndim))
-        summed = at.xp.sum(patches(at, x, windows), axis=2)
-        out = at.xp.reshape(summed, (x.shape[0], *(w.out for w in windows), x.shape[-1]))
-        return out * self._scale(at, windows)
+        summed = run.at.xp.sum(patches(run.at, x, windows), axis=2)
+        out = run.at.xp.reshape(summed, (x.shape[0], *(w.out for w in windows), x.shape[-1]))
+        return out * self._scale(run.at, windows)
 
-    def backward(self, at: Place, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
+    def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         (x,) = inputs
         windows = self._windows(x.shape[1:-1], default_axes(x.ndim))
         taps = math.prod(w.width for w in windows)
-        flat = at.xp.reshape(grad * self._scale(at, windows), (x.shape[0], -1, 1, x.shape[-1]))
-        every = at.xp.broadcast_to(flat, (*flat.shape[:2], taps, flat.shape[3]))
-        return (), (unpatch(at, every, windows),)
+        flat = run.at.xp.reshape(
+            grad * self._scale(run.at, windows), (x.shape[0], -1, 1, x.shape[-1])
+        )
+        every = run.at.xp.broadcast_to(flat, (*flat.shape[:2], taps, flat.shape[3]))
+        return (), (unpatch(run.at, every, windows),)
 
 
 @record

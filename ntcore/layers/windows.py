@@ -84,6 +84,14 @@ def edge_counts(window: Window) -> list[int]:
     return [sum(x >= 0 for x in taps) for taps in reads]
 
 
+def centers(at: Place, mask: Array, windows: Windows) -> Array:
+    """Return a mask ``(n, *spatial, 1)`` at the middle of every window."""
+    for k, w in enumerate(windows):
+        middle = host().namespace.asarray(w.sources((w.width - 1) // 2)).clip(0)
+        mask = at.xp.take(mask, at.index(middle), axis=k + 1)
+    return mask
+
+
 # --- finite arrays ------------------------------------------------------------------------------
 
 

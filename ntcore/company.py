@@ -1,0 +1,93 @@
+"""What goes with the moments of a tile: variances, masks and a pattern of its examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from ntcore.backend import Array, Place
+from ntcore.cov import Cov, Layout, hide, select
+from ntcore.moments import Moments
+from ntcore.program import staged
+from ntcore.source import Span
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What belongs to the examples of one batch.
+
+    Attributes
+    ----------
+    masks : dict
+        The mask of each edge that has one, ``(n, *spatial, C)`` or with one channel.
+    positions : dict
+        The same as the blocks need it: ``(P1, P2, ..., n)``, true where all channels are.
+    asides : dict
+        What the layer that writes an edge reads of the caller's pattern, one for each example.
+    sides : dict
+        Variances, or what else layers read of every example with itself, edge by edge.
+    """
+
+    masks: dict[int, Array]
+    positions: dict[int, Array]
+    asides: dict[int, Array]
+    sides: dict[int, Cov] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Company:
+    """What goes with the moments of one tile: some examples of both batches."""
+
+    at: Place
+    besides: tuple[Beside, Beside]
+    spans: tuple[Span, Span]
+    same: Array | None = None
+
+    def edge(self, edge: int, m: Moments) -> Moments:
+        """Return the moments of an edge with what belongs to their examples."""
+        mask1, mask2 = (self._cut(b.positions.get(edge), s, -1) for b, s in self._both)
+        nngp = _hidden(self.at, m.nngp, mask1, mask2)
+        ntk = None if m.ntk is None else _hidden(self.at, m.ntk, mask1, mask2)
+        side1, side2 = (self._side(b.sides.get(edge), s) for b, s in self._both)
+        return Moments(nngp, ntk, side1, side2, self.same, mask1, mask2)
+
+    def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:
+        """Return the inputs of the layer that writes an edge with what it reads of a pattern."""
+        aside1, aside2 = (self._cut(b.asides.get(output), s, 0) for b, s in self._both)
+        if aside1 is None or aside2 is None:
+            return inputs
+        return [replace(m, aside1=aside1, aside2=aside2) for m in inputs]
+
+    @property
+    def _both(self) -> tuple[tuple[Beside, Span], ...]:
+        return tuple(zip(self.besides, self.spans, strict=True))
+
+    def _cut(self, x: Array | None, span: Span, axis: int) -> Array | None:
+        return None if x is None else span.of(self.at, x, axis % x.ndim)
+
+    def _side(self, side: Cov | None, span: Span) -> Cov | None:
+        return None if side is None else Cov(self._cut(side.data, span, -1), side.layout)
+
+
+@dataclass(frozen=True)
+class Alone(Company):
+    """A batch that passes through the network by itself: every block is the side of its edge.
+
+    ``kept`` says what is to be collected of which edge in ``parts``.
+    """
+
+    kept: dict[int, Layout] = field(default_factory=dict)
+    parts: dict[int, list[Array]] = field(default_factory=dict)
+
+    def edge(self, edge: int, m: Moments) -> Moments:
+        m = super().edge(edge, Moments(m.nngp))
+        if edge in self.kept:
+            data = select(self.at, m.nngp, self.kept[edge]).data
+            span = self.spans[0]
+            self.parts.setdefault(edge, []).append(data[..., : span.stop - span.start])
+        return replace(m, side1=m.nngp, side2=m.nngp)
+
+
+def _hidden(at: Place, cov: Cov, mask1: Array | None, mask2: Array | None) -> Cov:
+    if mask1 is None or mask2 is None:
+        return cov
+    hidden: Cov = staged(at, hide, (0,))(at, cov, mask1, mask2)
+    return hidden
