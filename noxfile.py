@@ -43,6 +43,9 @@ nox.options.sessions = [
 
 CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))
 
+# What the benchmarks are compared with: its last release, and the last JAX that it knows.
+PEER = ("neural-tangents==0.6.5", "jax==0.4.23", "jaxlib==0.4.23", "numpy<2", "scipy<1.13")
+
 # Folder in the repository -> folder in the wheel.
 PACKAGE_FOLDERS = {
     "ntcore": "ntcore",
@@ -172,3 +175,27 @@ def demo(session: nox.Session) -> None:
     backend = dict(zip(session.posargs, session.posargs[1:], strict=False)).get("--backend")
     install(session, f"demo,{backend}" if backend in {"jax", "torch", "cupy", "strict"} else "demo")
     session.run("ntcore", "demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The quick benchmarks against neural_tangents, in an environment of its own.
+
+    ``NTCORE_BENCH_PEER`` names the Python of one that is there already; arguments after ``--`` go
+    to ``bench/run.py`` in place of ``--quick``.
+    """
+    install(session, "jax,torch,fast")
+    session.install(*CONSTRAINTS, "matplotlib")
+    peer = os.environ.get("NTCORE_BENCH_PEER") or make_peer(session)
+    chosen = session.posargs or ["--quick", "--out", session.create_tmp()]
+    session.run("python", "bench/run.py", "--peer", peer, *chosen)
+
+
+def make_peer(session: nox.Session) -> str:
+    """Return the Python of an environment with neural_tangents, made where it is missing."""
+    home = Path(session.virtualenv.location).resolve().with_name("bench-peer")
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        session.run("python", "-m", "venv", str(home))
+        session.run(str(python), "-m", "pip", "install", "-q", *PEER, external=True)
+    return str(python)

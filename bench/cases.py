@@ -1,0 +1,209 @@
+"""The networks that are timed, written once for every library that has ``stax``'s names.
+
+A case is a function of a ``stax`` module, so that neural_tangents, in its own environment, builds
+the same network as ntcore does. This file imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+IMAGE = (32, 32, 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, the inputs it is timed on, and how many of them.
+
+    Attributes
+    ----------
+    name, title : str
+        For the command line, and for the table.
+    build : callable
+        From a ``stax`` module to the triple ``(init_fn, apply_fn, kernel_fn)``.
+    shape : tuple of int
+        One example, channels last.
+    counts : tuple of int
+        ``n1`` and ``n2``; ``n2`` of 0 stands for ``x2=None``.
+    peer_counts : tuple of int, optional
+        Fewer examples for the peer where it takes seconds for each entry; same as ``counts`` by
+        default. Times are given per entry.
+    get : str
+        The field of the kernel that is asked for.
+    quick : bool
+        Whether the case belongs to the quick set.
+    runs : int
+        Alternations that the median is taken of.
+    """
+
+    name: str
+    title: str
+    build: Callable[[Any], Any]
+    shape: tuple[int, ...]
+    counts: tuple[int, int]
+    peer_counts: tuple[int, int] | None = None
+    get: str = "ntk"
+    quick: bool = False
+    runs: int = 3
+
+
+def entries(counts: tuple[int, int]) -> int:
+    """Entries of a kernel: all pairs, also where half of them are a mirror image."""
+    n1, n2 = counts
+    return n1 * (n2 or n1)
+
+
+# --- networks -----------------------------------------------------------------------------------
+
+
+def conv(stax: Any, strides: tuple[int, int] | None = None, padding: str = "SAME") -> Any:
+    return stax.Conv(64, (3, 3), strides, padding, W_std=1.4, b_std=0.1)
+
+
+def chain(stax: Any, depth: int) -> list[Any]:
+    """Return ``depth`` convolutions, each but the last followed by a ReLU."""
+    return [layer for _ in range(depth) for layer in (conv(stax), stax.Relu())][:-1]
+
+
+def plain(depth: int, end: str) -> Callable[[Any], Any]:
+    """Return the builder of a plain network of ``depth`` convolutions and a head."""
+    return lambda stax: stax.serial(*chain(stax, depth), getattr(stax, end)(), stax.Dense(1))
+
+
+def windowed(depth: int, window: int) -> Callable[[Any], Any]:
+    """Return a plain network under one pool, which asks for offsets smaller than its window."""
+
+    def build(stax: Any) -> Any:
+        pool = stax.AvgPool((window, window), (window, window))
+        return stax.serial(*chain(stax, depth), pool, stax.Flatten(), stax.Dense(1))
+
+    return build
+
+
+def myrtle(convolutions: tuple[int, ...]) -> Callable[[Any], Any]:
+    """Return the builder of stages of convolutions, each followed by a pool of 2x2."""
+
+    def build(stax: Any) -> Any:
+        layers = []
+        for n in convolutions:
+            layers += [layer for _ in range(n) for layer in (conv(stax), stax.Relu())]
+            layers.append(stax.AvgPool((2, 2), (2, 2)))
+        return stax.serial(*layers, stax.GlobalAvgPool(), stax.Dense(1))
+
+    return build
+
+
+def wide_resnet(block_size: int, widths: tuple[int, int, int]) -> Callable[[Any], Any]:
+    """Return the builder of neural_tangents' README network."""
+
+    def build(stax: Any) -> Any:
+        def block(channels: int, strides: tuple[int, int], mismatch: bool) -> Any:
+            main = stax.serial(
+                stax.Relu(),
+                stax.Conv(channels, (3, 3), strides, padding="SAME"),
+                stax.Relu(),
+                stax.Conv(channels, (3, 3), padding="SAME"),
+            )
+            side = stax.Identity()
+            if mismatch:
+                side = stax.Conv(channels, (3, 3), strides, padding="SAME")
+            return stax.serial(stax.FanOut(2), stax.parallel(main, side), stax.FanInSum())
+
+        def group(channels: int, strides: tuple[int, int]) -> list[Any]:
+            first = block(channels, strides, True)
+            return [first, *(block(channels, (1, 1), False) for _ in range(block_size - 1))]
+
+        stages = zip(widths, ((1, 1), (2, 2), (2, 2)), strict=True)
+        blocks = [each for width, strides in stages for each in group(width, strides)]
+        return stax.serial(
+            stax.Conv(16, (3, 3), padding="SAME"),
+            *blocks,
+            stax.AvgPool((8, 8)),
+            stax.Flatten(),
+            stax.Dense(10, 1.0, 0.0),
+        )
+
+    return build
+
+
+def dense(depth: int) -> Callable[[Any], Any]:
+    """Return the builder of a fully-connected network."""
+
+    def build(stax: Any) -> Any:
+        hidden = [f for _ in range(depth - 1) for f in (stax.Dense(512, 1.5, 0.05), stax.Relu())]
+        return stax.serial(*hidden, stax.Dense(1, 1.5, 0.05))
+
+    return build
+
+
+CASES = (
+    Case(
+        "cnn21-gap",
+        "21-layer 3x3 CNN, global pooling",
+        plain(21, "GlobalAvgPool"),
+        IMAGE,
+        (4, 16),
+        (1, 1),
+        quick=True,
+    ),
+    Case(
+        "cnn21-gap-sym",
+        "same, x2=None",
+        plain(21, "GlobalAvgPool"),
+        IMAGE,
+        (8, 0),
+        (1, 0),
+    ),
+    Case(
+        "cnn21-flat-32",
+        "21-layer 3x3 CNN, flatten, batches of 32",
+        plain(21, "Flatten"),
+        IMAGE,
+        (32, 32),
+        quick=True,
+        runs=7,
+    ),
+    Case(
+        "cnn21-flat-128",
+        "21-layer 3x3 CNN, flatten, batches of 128",
+        plain(21, "Flatten"),
+        IMAGE,
+        (128, 128),
+    ),
+    Case(
+        "wrn-28-1",
+        "WRN-28-1 (16, 32, 64 channels, 4 blocks a stage)",
+        wide_resnet(4, (16, 32, 64)),
+        IMAGE,
+        (16, 32),
+        (1, 1),
+        quick=True,
+    ),
+    Case("myrtle5", "Myrtle-style, 5 layers", myrtle((2, 1, 1)), IMAGE, (4, 16), (1, 1)),
+    Case("myrtle10", "Myrtle-style, 10 layers", myrtle((3, 3, 3)), IMAGE, (4, 16), (1, 1)),
+    Case(
+        "fc5",
+        "5-layer fully-connected, 4,000 x 4,000, d = 784, NNGP and NTK",
+        dense(5),
+        (784,),
+        (4000, 4000),
+        quick=True,
+        runs=5,
+    ),
+    Case("fc5-sym", "same, x2=None", dense(5), (784,), (4000, 0), runs=5),
+)
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+def lookup(name: str) -> Case:
+    """Return a case by name; ``plain:D``, ``sym:D`` and ``window:W`` are those of the plots."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    kind, _, value = name.partition(":")
+    n = int(value)
+    if kind == "plain":
+        return Case(name, f"{n} layers", plain(n, "GlobalAvgPool"), IMAGE, (2, 16))
+    return Case(name, f"window {n}", windowed(8, n), IMAGE, (4, 16))

@@ -1,0 +1,88 @@
+"""One library in a process of its own: reads requests as lines of JSON, answers in kind.
+
+``prepare`` builds a case and computes it once; ``run`` computes it again and says how long it
+took. The parent alternates between workers, so that all of them meet the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(way: str, dtype: str) -> None:
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    import libraries
+
+    libraries.set_up(way, dtype)
+    worker = Worker(way, dtype)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(worker, request.pop("do"))(**request)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class Worker:
+    """The case at hand."""
+
+    def __init__(self, way: str, dtype: str) -> None:
+        self._way, self._dtype = way, dtype
+
+    def hello(self) -> dict[str, Any]:
+        import libraries
+
+        return {"machine": libraries.machine(), "versions": libraries.versions()}
+
+    def prepare(self, case: str, counts: tuple[int, int]) -> dict[str, Any]:
+        import cases
+        import libraries
+
+        found = cases.lookup(case)
+        self._prepared = libraries.prepare(self._way, found, tuple(counts), self._dtype)
+        before = _rss()
+        with self._recording() as fused:
+            first = self.run()["seconds"]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"first": first, "fused": dict(fused or {}), "peak_bytes": max(peak - before, 0)}
+
+    def run(self, what: str = "run") -> dict[str, Any]:
+        compute = getattr(self._prepared, what)
+        start = time.perf_counter()
+        self._last = compute()
+        return {"seconds": time.perf_counter() - start}
+
+    def save(self, path: str) -> dict[str, Any]:
+        import numpy as np
+
+        np.save(path, self._prepared.fetch(self._last))
+        return {}
+
+    def _recording(self) -> Any:
+        if self._way == "neural_tangents":
+            return nullcontext()
+        from ntcore import ops
+
+        return ops.recording()
+
+
+def _rss() -> int:
+    """Bytes of memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
