@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -51,15 +54,48 @@ def split(rng: Any, n: int) -> list[Any]:
 # --- fused operations: fewer passes, into few buffers --------------------------------------------
 
 
+MOST_STRIPS = 16
+
+
 def _gather_sum(at: Place, x: np.ndarray, table: Table) -> np.ndarray:
-    total = _gathered(x, table, 0, None)
+    """Slices where a window reads its entries at a few distances, an index elsewhere."""
+    strips = table.strips
+    if not 0 < len(strips.strips) <= MOST_STRIPS or 2 * len(strips.rest) > table.index.shape[1]:
+        return _gathered(x, table)
+    out = np.empty((x.shape[0], table.index.shape[1], x.shape[2]), dtype=x.dtype)
+    for start, stop, sources in strips.strips:
+        _add_slices(x, out[:, start:stop, :], sources)
+    if len(strips.rest):
+        out[:, strips.rest] = _gathered(x, _rest(table))
+    return out
+
+
+def _add_slices(x: np.ndarray, y: np.ndarray, sources: tuple[int, ...]) -> None:
+    """Write the sum of the strips that begin at each source."""
+    parts = [x[:, s : s + y.shape[1], :] for s in sources]
+    if len(parts) < 2:
+        y[...] = parts[0] if parts else 0
+        return
+    np.add(parts[0], parts[1], out=y)
+    for part in parts[2:]:
+        y += part
+
+
+@lru_cache(maxsize=4096)
+def _rest(table: Table) -> Table:
+    """Return the table of the entries between the strips."""
+    return Table(table.strips.sources.T)
+
+
+def _gathered(x: np.ndarray, table: Table) -> np.ndarray:
+    total = _tap(x, table, 0, None)
     term = np.empty_like(total) if len(table.index) > 1 else None
     for t in range(1, len(table.index)):
-        total += _gathered(x, table, t, term)
+        total += _tap(x, table, t, term)
     return total
 
 
-def _gathered(x: np.ndarray, table: Table, t: int, out: np.ndarray | None) -> np.ndarray:
+def _tap(x: np.ndarray, table: Table, t: int, out: np.ndarray | None) -> np.ndarray:
     term = np.take(x, table.index[t], axis=1, out=out, mode="clip")
     if table.valid is not None:
         term[:, ~table.valid[t]] = 0
@@ -96,6 +132,29 @@ def _moderate(q: np.ndarray) -> bool:
     return largest < float(info.max) ** 0.45 and smallest > (float(info.tiny) / info.eps) ** 0.5
 
 
+PLAIN = {"gather_sum": _gather_sum, "rectifier": _rectifier}
+
+
+def _compiled(name: str) -> Callable[..., Any]:
+    """Return an operation of :mod:`ntcore.backends.numba`, which is imported when it is called."""
+
+    def fused(at: Place, *args: Any) -> Any:
+        return _numba().get(name, REFERENCE[name])(at, *args)
+
+    return fused
+
+
+@cache
+def _numba() -> Mapping[str, Callable[..., Any]]:
+    try:
+        return {**PLAIN, **importlib.import_module("ntcore.backends.numba").FUSED}
+    except ImportError:  # installed, but not for this NumPy or this machine
+        return PLAIN
+
+
+COMPILED = ("gather_sum", "rectifier", "arcsine")
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
+
 BACKEND = Backend(
     library="numpy",
     namespace=xp,
@@ -112,5 +171,5 @@ BACKEND = Backend(
     is_rng=lambda x: isinstance(x, np.random.Generator),
     tile_bytes=lambda device: 1 << 19,
     workers=lambda device: len(os.sched_getaffinity(0)),
-    fused={"gather_sum": _gather_sum, "rectifier": _rectifier},
+    fused={**PLAIN, **{name: _compiled(name) for name in COMPILED}} if HAS_NUMBA else PLAIN,
 )

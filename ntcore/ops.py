@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import reduce, wraps
+from dataclasses import dataclass
+from functools import cached_property, reduce, wraps
+from itertools import pairwise
 from operator import add
 from typing import Any, TypeVar
 
-from ntcore.backend import Array, Place
+from ntcore.backend import Array, Place, host
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,6 +107,65 @@ class Table:
     def __init__(self, index: Any) -> None:
         self.index = index.clip(0)
         self.valid = None if (index >= 0).all() else index >= 0
+
+    @cached_property
+    def strips(self) -> Strips:
+        """Where slices do what an index does not need to; see :class:`Strips`."""
+        return _strips(self)
+
+
+@dataclass(frozen=True)
+class Strips:
+    """A table as long strips of entries that every tap reads at one distance, and a rest.
+
+    Windows read most entries alike; those at a border are few. A strip may run over some of them,
+    and ``rest`` is written after it.
+
+    Attributes
+    ----------
+    strips : list of tuple
+        ``(start, stop, sources)``: output entries ``start <= m < stop``, and for each tap that
+        reads something the input entry that ``start`` reads.
+    rest : host array of integers, ``(M'',)``
+        The other output entries.
+    sources : host array of integers, ``(M'', T)``
+        The input entries that each of them sums, in the order of the taps, filled up with -1.
+    """
+
+    strips: list[tuple[int, int, tuple[int, ...]]]
+    rest: Any
+    sources: Any
+
+
+SHORTEST, WIDEST_GAP = 4, 4
+
+
+def _strips(table: Table) -> Strips:
+    np = host().namespace
+    size = table.index.shape[1]
+    index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
+    shift = np.where(index < 0, size + table.index.max(initial=0) + 1, index - np.arange(size))
+    inner = np.flatnonzero(np.any(shift[:, 1:] != shift[:, :-1], axis=0)) + 1
+    edges = [0, *inner.tolist(), size]
+    found: list[list[int]] = []
+    for start, stop in pairwise(edges):
+        if stop - start < SHORTEST:
+            continue
+        joins = bool(found) and start - found[-1][1] <= WIDEST_GAP
+        if joins and (shift[:, found[-1][0]] == shift[:, start]).all():
+            found[-1][1] = stop
+        else:
+            found.append([start, stop])
+    alike = np.zeros(size, dtype=bool)
+    for start, stop in found:
+        alike[start:stop] = (shift[:, start:stop] == shift[:, start : start + 1]).all(axis=0)
+    rest = np.flatnonzero(~alike)
+    order = np.argsort(index[:, rest] < 0, axis=0, stable=True)
+    return Strips(
+        [(a, b, tuple(int(i) for i in index[:, a] if i >= 0)) for a, b in found],
+        rest,
+        np.ascontiguousarray(np.take_along_axis(index[:, rest], order, axis=0).T),
+    )
 
 
 @fusable
