@@ -125,7 +125,7 @@ def _series(degree: int, top: float, dtype: type) -> tuple[Any, ...]:
         root = np.sqrt((w + 1) * (top / 2))
         return np.arctan(root) / root
 
-    chebyshev = np.polynomial.chebyshev.chebinterpolate(ratio, degree)
+    chebyshev: Any = np.polynomial.chebyshev.chebinterpolate(ratio, degree)
     series = np.polynomial.Chebyshev(chebyshev, domain=[0, top])
     return tuple(map(dtype, series.convert(kind=np.polynomial.Polynomial).coef))
 

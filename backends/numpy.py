@@ -132,7 +132,7 @@ def _moderate(q: np.ndarray) -> bool:
     return largest < float(info.max) ** 0.45 and smallest > (float(info.tiny) / info.eps) ** 0.5
 
 
-PLAIN = {"gather_sum": _gather_sum, "rectifier": _rectifier}
+PLAIN: dict[str, Callable[..., Any]] = {"gather_sum": _gather_sum, "rectifier": _rectifier}
 
 
 def _compiled(name: str) -> Callable[..., Any]:
@@ -152,8 +152,9 @@ def _numba() -> Mapping[str, Callable[..., Any]]:
         return PLAIN
 
 
-COMPILED = ("gather_sum", "rectifier", "arcsine")
-HAS_NUMBA = importlib.util.find_spec("numba") is not None
+FUSED = dict(PLAIN)
+if importlib.util.find_spec("numba") is not None:
+    FUSED |= {name: _compiled(name) for name in ("gather_sum", "rectifier", "arcsine")}
 
 BACKEND = Backend(
     library="numpy",
@@ -171,5 +172,5 @@ BACKEND = Backend(
     is_rng=lambda x: isinstance(x, np.random.Generator),
     tile_bytes=lambda device: 1 << 19,
     workers=lambda device: len(os.sched_getaffinity(0)),
-    fused={**PLAIN, **{name: _compiled(name) for name in COMPILED}} if HAS_NUMBA else PLAIN,
+    fused=FUSED,
 )
