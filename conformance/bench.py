@@ -9,7 +9,7 @@ import numpy as np
 
 from ntcore.backend import Backend, Place, host
 from ntcore.conformance.fixtures import Library, library, usable, using
-from ntcore.entry import kernels_of
+from ntcore.entry import Extras, kernels_of
 from ntcore.model import Model
 from ntcore.plan import Options
 from ntcore.record import Record
@@ -66,18 +66,28 @@ class Bench:
         return self.library.to_numpy(x)
 
     def native(
-        self, network: Record, x1: Any, x2: Any = None, options: Options = EVERYTHING
+        self,
+        network: Record,
+        x1: Any,
+        x2: Any = None,
+        options: Options = EVERYTHING,
+        extras: Extras | None = None,
     ) -> Kernel:
         """Return the kernel of NumPy inputs, in the library's own arrays."""
         one, two = self.array(x1), None if x2 is None else self.array(x2)
         with using(self.record):
-            return kernels_of(network, one, two, options)
+            return kernels_of(network, one, two, options, extras)
 
     def kernel(
-        self, network: Record, x1: Any, x2: Any = None, options: Options = EVERYTHING
+        self,
+        network: Record,
+        x1: Any,
+        x2: Any = None,
+        options: Options = EVERYTHING,
+        extras: Extras | None = None,
     ) -> dict[str, np.ndarray]:
         """Return the arrays of the kernel of NumPy inputs, as NumPy's."""
-        found = self.native(network, x1, x2, options)
+        found = self.native(network, x1, x2, options, extras)
         arrays = {name: getattr(found, name) for name in FIELDS}
         return {name: self.numpy(x) for name, x in arrays.items() if x is not None}
 
