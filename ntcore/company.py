@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, Layout, hide, select
 from ntcore.moments import Moments
@@ -78,6 +79,7 @@ class Alone(Company):
     parts: dict[int, list[Array]] = field(default_factory=dict)
 
     def edge(self, edge: int, m: Moments) -> Moments:
+        """Return the moments of an edge as the variances of both its batches, and keep them."""
         m = super().edge(edge, Moments(m.nngp))
         if edge in self.kept:
             data = select(self.at, m.nngp, self.kept[edge]).data

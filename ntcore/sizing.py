@@ -9,6 +9,7 @@ COMPILED_EXAMPLES = 32
 
 
 def budget(job: Job) -> int:
+    """Return the bytes that one block of a tile should take."""
     return job.at.backend.tile_bytes(job.at.device)
 
 
