@@ -34,12 +34,13 @@ NODES, REACH = 16, 13
 def price(bench: Bench, case: Case) -> Measures:
     r"""Compare ``dual[1]`` with the derivative of ``dual[0]`` in ``k`` (Price 1958).
 
-    A layer whose function is not weakly differentiable, such as a step, says so by the class
-    attribute ``weak_derivative = False``; its ``dual[1]`` must be 0.
+    A layer whose function has no weak derivative says so by ``weak_derivative``; its ``dual[1]``
+    must be 0.
     """
+    layer: Any = case.layer
     k, q1, q2 = _grid()
     slope = _dual(bench, case, k, q1, q2)[1]
-    if not getattr(case.layer, "weak_derivative", True):
+    if not layer.weak_derivative:
         yield holds("slope of a function without a weak derivative", not np.any(slope), "is not 0")
         return
     h = STEP * (np.sqrt(q1 * q2) - np.abs(k))

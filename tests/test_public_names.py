@@ -25,11 +25,10 @@ PUBLIC = [(m, name) for m in OURS for name in THEIRS[m]]
 
 STILL_TO_COME = {
     "stax": """
-        Aggregate AggregateImplementation AttentionMechanism Bool ConvLocal ConvTranspose Cos
-        Diagonal DotGeneral Dropout Elementwise ElementwiseNumerical Exp ExpNormalized FanInConcat
-        FanInProd Gabor Gaussian Gelu GlobalSelfAttention Hermite ImageResize Index LayerNorm
-        Monomial Padding Polynomial PositionalEmbedding Rbf RectifiedMonomial
-        Sigmoid_like Sign Sin Slice layer requires supports_masking
+        Aggregate AggregateImplementation AttentionMechanism Bool ConvLocal ConvTranspose
+        Diagonal DotGeneral Dropout ElementwiseNumerical FanInConcat FanInProd
+        GlobalSelfAttention ImageResize Index LayerNorm Padding PositionalEmbedding Slice
+        layer requires supports_masking
     """,
     "predict": "ODEState gradient_descent",
     "neural_tangents": """

@@ -1,17 +1,32 @@
 """The layers, one file per family; a class exported here is a layer of ``ntcore.stax``."""
 
+from ntcore.layers.arc_cosine import RectifiedMonomial as RectifiedMonomial
+from ntcore.layers.arc_cosine import Sign as Sign
 from ntcore.layers.conv import Conv as Conv
+from ntcore.layers.custom import Elementwise as Elementwise
 from ntcore.layers.dense import Dense as Dense
 from ntcore.layers.erf import Erf as Erf
+from ntcore.layers.exponential import Exp as Exp
+from ntcore.layers.exponential import ExpNormalized as ExpNormalized
 from ntcore.layers.fan import FanInSum as FanInSum
 from ntcore.layers.fan import FanOut as FanOut
 from ntcore.layers.flatten import Flatten as Flatten
+from ntcore.layers.gaussian import Gabor as Gabor
+from ntcore.layers.gaussian import Gaussian as Gaussian
+from ntcore.layers.gelu import Gelu as Gelu
+from ntcore.layers.gelu import Sigmoid_like as Sigmoid_like
 from ntcore.layers.global_pool import GlobalAvgPool as GlobalAvgPool
 from ntcore.layers.global_pool import GlobalSumPool as GlobalSumPool
+from ntcore.layers.hermite import Hermite as Hermite
 from ntcore.layers.identity import Identity as Identity
+from ntcore.layers.polynomial import Monomial as Monomial
+from ntcore.layers.polynomial import Polynomial as Polynomial
 from ntcore.layers.pool import AvgPool as AvgPool
 from ntcore.layers.pool import SumPool as SumPool
 from ntcore.layers.rectifier import ABRelu as ABRelu
 from ntcore.layers.rectifier import Abs as Abs
 from ntcore.layers.rectifier import LeakyRelu as LeakyRelu
 from ntcore.layers.rectifier import Relu as Relu
+from ntcore.layers.trigonometric import Cos as Cos
+from ntcore.layers.trigonometric import Rbf as Rbf
+from ntcore.layers.trigonometric import Sin as Sin

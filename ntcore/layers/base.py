@@ -217,7 +217,16 @@ class Linear(Layer):
 
 
 class Elementwise(Layer):
-    """Role of nonlinearities: they give ``dual``, ``fn`` and ``derivative``."""
+    """Role of nonlinearities: they give ``dual``, ``fn`` and ``derivative``.
+
+    Attributes
+    ----------
+    weak_derivative : bool
+        Whether the function has a weak derivative. A step has none; its slope is taken to be 0,
+        so that nothing below it contributes to the NTK.
+    """
+
+    weak_derivative: ClassVar[bool] = True
 
     @abstractmethod
     def dual(self, at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:

@@ -1,0 +1,246 @@
+"""Elementwise layers against neural_tangents, and against mpmath where digits are easily lost.
+
+The stored table and the script that makes it are in conformance/reference. That moments belong to
+their functions is checked by the conformance suite, by quadrature and by finite networks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+from ntcore import stax
+from ntcore.backend import Place
+from ntcore.conformance.fixtures import Library, library
+from ntcore.conformance.tolerances import tolerance
+from ntcore.errors import ArgumentError, Unsupported
+
+PATH = Path(__file__).parents[1] / "conformance" / "reference" / "elementwise.json"
+TABLE = json.loads(PATH.read_text(encoding="utf-8"))
+TOLERANCE = 1e-9
+KERNELS = [c for c in TABLE["kernels"] if "Numerical" not in c["net"]]
+FUNCTIONS = [c for c in TABLE["functions"] if "tanh" not in c["ours"] and "1e-12" not in c["ours"]]
+COMPILED_STEP = 3  # where every shape costs a compilation, one case in so many
+
+Case = dict[str, Any]
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+def square_nngp(cov12: Any, var1: Any, var2: Any) -> Any:
+    return var1 * var2 + 2 * cov12 * cov12
+
+
+def square_slope(cov12: Any, var1: Any, var2: Any) -> Any:
+    return 4 * cov12
+
+
+def network(expression: str, lib: Library) -> Any:
+    """The network of a case, with functions of the library's own arrays."""
+    ours = {f.__name__: f for f in (square, square_nngp, square_slope)}
+    return eval(expression, {**vars(stax), **ours, "tanh": lib.xp.tanh})
+
+
+def relative(got: np.ndarray, want: Any) -> float:
+    want = np.asarray(want)
+    return float(np.max(np.abs(got - want)) / (np.max(np.abs(want)) or 1.0))
+
+
+def dual(layer: Any, lib: Library, *points: Any, dtype: str = "float64") -> list[np.ndarray]:
+    """Both moments of the layer of a model."""
+    at = Place(lib.record, getattr(lib.xp, dtype), lib.device)
+    found = layer.network.dual(at, *(lib.asarray(p, dtype) for p in points))
+    return [np.asarray(lib.to_numpy(x), dtype=np.float64) for x in found]
+
+
+# --- neural_tangents ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", KERNELS, ids=lambda c: c["name"])
+def test_kernels(case: Case, backend: Library) -> None:
+    position = KERNELS.index(case)
+    if backend.record.stage is not None and position % COMPILED_STEP:
+        pytest.skip("one case in a few where every shape is compiled")
+    x1, x2 = (backend.asarray(TABLE["inputs"][case[x]]) for x in ("x1", "x2"))
+    found = network(case["ours"], backend).kernel_fn(x1, x2, ("nngp", "ntk"))
+    for field in found._fields:
+        assert relative(backend.to_numpy(getattr(found, field)), case[field]) < TOLERANCE, field
+
+
+def test_functions(backend: Library) -> None:
+    x = backend.asarray(np.asarray(TABLE["points"])[:, None])
+    for case in FUNCTIONS:
+        y = backend.to_numpy(network(case["ours"], backend).apply_fn((), x))[:, 0]
+        assert relative(y, case["y"]) < TOLERANCE, case["ours"]
+
+
+def test_large_variances_in_float32(backend: Library) -> None:
+    """Rounding of a covariance must not make what is under a root negative."""
+    q = np.asarray([1e4, 1e6, 1e9, 1e12])
+    for layer in (stax.Gelu(), stax.Gabor(), stax.Gaussian(), stax.Sigmoid_like(), stax.Sin()):
+        for gap in (0.0, 1e-7, 2.0):
+            found = dual(layer, backend, (1 - gap) * q, q, q, dtype="float32")
+            assert np.all(np.isfinite(found)), layer
+
+
+# --- mpmath -------------------------------------------------------------------------------------
+
+SIGMOID = 1 / mp.mpf("2.4020563531719796")
+
+
+def arcsine(k: Any, p: Any, q: Any, b: Any = 1) -> Any:
+    return 2 / mp.pi * mp.asin(2 * b * b * k / mp.sqrt((1 + 2 * b * b * p) * (1 + 2 * b * b * q)))
+
+
+def gelu(k: Any, p: Any, q: Any) -> Any:
+    root = mp.sqrt((1 + p) * (1 + q) - k * k)
+    both = (mp.pi / 2 + mp.atan2(k, root)) / (2 * mp.pi)
+    rest = p * q - k * k + k * k * (1 / (1 + p) + 1 / (1 + q))
+    return k * both + rest / (2 * mp.pi * root)
+
+
+def gauss(k: Any, p: Any, q: Any) -> Any:
+    return 1 / mp.sqrt((1 + 2 * p) * (1 + 2 * q) - 4 * k * k)
+
+
+def gabor(k: Any, p: Any, q: Any) -> Any:
+    det = (1 + 2 * p) * (1 + 2 * q) - 4 * k * k
+    return mp.exp((1 + p + q) / (2 * det) - mp.mpf(1) / 2) * mp.sinh(k / det) / mp.sqrt(det)
+
+
+def arc_cosine_2(k: Any, p: Any, q: Any) -> Any:
+    t = mp.acos(k / mp.sqrt(p * q))
+    j = 3 * mp.sin(t) * mp.cos(t) + (mp.pi - t) * (1 + 2 * mp.cos(t) ** 2)
+    return p * q * j / (2 * mp.pi)
+
+
+#: Closed forms as the papers have them; the slope is the derivative in ``k``.
+FORMULAS: dict[str, Callable[..., Any]] = {
+    "Sign()": lambda k, p, q: 2 / mp.pi * mp.asin(k / mp.sqrt(p * q)),
+    "Sigmoid_like()": lambda k, p, q: (1 + arcsine(k, p, q, SIGMOID)) / 4,
+    "Gelu()": gelu,
+    "Sin()": lambda k, p, q: mp.exp(-(p + q) / 2) * mp.sinh(k),
+    "Cos()": lambda k, p, q: mp.exp(-(p + q) / 2) * mp.cosh(k),
+    "Rbf()": lambda k, p, q: mp.exp(-(p + q - 2 * k)),
+    "Exp()": lambda k, p, q: mp.exp((p + q) / 2 + k),
+    "ExpNormalized()": lambda k, p, q: mp.sqrt(p * q) * mp.exp(k / mp.sqrt(p * q) - 1),
+    "Gaussian()": gauss,
+    "Gabor()": gabor,
+    "Monomial(5)": lambda k, p, q: 225 * p**2 * q**2 * k + 600 * p * q * k**3 + 120 * k**5,
+    "RectifiedMonomial(2)": arc_cosine_2,
+    "Hermite(2)": lambda k, p, q: k**2 + (p - 1) * (q - 1) / 2,
+    "Polynomial((1, 0, 2))": lambda k, p, q: (1 + 2 * p) * (1 + 2 * q) + 8 * k**2,
+}
+
+#: Variances and one minus the size of the correlation: near coincident and antipodal, tiny, large.
+POINTS = (
+    (1.0, 1.0, 1e-6), (2.0, 0.5, -1e-6), (1e-9, 3.0, 0.5), (1e-9, 2e-9, -0.3), (9.0, 4.0, 0.2),
+    (25.0, 16.0, -1e-3),
+)  # fmt: skip
+#: Steps have as many digits as the angle between inputs: half of them.
+STEPS = ("Sign()",)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("expression", FORMULAS)
+def test_digits(expression: str, dtype: str) -> None:
+    formula, lib = FORMULAS[expression], library("numpy")
+    condition = "coincident" if expression in STEPS else "quadrature"
+    allowed = tolerance(condition, dtype)
+    layer = eval(expression, vars(stax))
+    for p, q, gap in POINTS:
+        k = np.sign(gap) * (1 - abs(gap)) * np.sqrt(p * q)
+        point = [np.asarray(x, dtype=dtype) for x in (k, p, q)]
+        got = dual(layer, lib, *point, dtype=dtype)
+        size = [dual(layer, lib, v, v, v)[0] for v in point[1:]]
+        with mp.workdps(40):
+            exact = [mp.mpf(float(x)) for x in point]
+            want = formula(*exact)
+            slope = mp.diff(lambda t, exact=exact: formula(t, *exact[1:]), exact[0])
+        assert abs(got[0] - float(want)) <= allowed * np.sqrt(size[0] * size[1]), (p, q, gap)
+        if expression not in STEPS:
+            assert abs(got[1] - float(slope)) <= allowed * max(
+                abs(float(slope)), np.sqrt(size[0] * size[1] / (p * q))
+            ), (p, q, gap)
+
+
+@pytest.mark.parametrize("degree", [1, 4, 7])
+def test_high_degrees_at_coincident_inputs(degree: int) -> None:
+    """Moments of powers of one Gaussian: double factorials."""
+    lib, q = library("numpy"), np.asarray([0.0, 0.7, 3.0])
+    full = float(mp.fac2(2 * degree - 1)) * q**degree
+    slope = degree**2 * float(mp.fac2(2 * degree - 3)) * q ** (degree - 1)
+    for name, part in (("Monomial", 1.0), ("RectifiedMonomial", 0.5)):
+        got = dual(getattr(stax, name)(degree), lib, q, q, q)
+        assert relative(got[0], part * full) < tolerance("quadrature", "float64")
+        smooth = slice(1 if degree == 1 else 0, None)  # at 0 the slope of a kink is a convention
+        assert relative(got[1][smooth], (part * slope)[smooth]) < tolerance("quadrature", "float64")
+
+
+# --- what has no value, and what users pass in --------------------------------------------------
+
+
+def test_variances_too_large_for_a_moment_are_infinite(backend: Library) -> None:
+    layer = stax.Gaussian(1.0, 0.25)
+    q = np.asarray([0.5, 1.0, 1.5, 30.0])
+    moment, slope = dual(layer, backend, q, q, q)
+    assert np.isfinite(moment[0]) and np.isfinite(slope[0])
+    assert np.all(np.isinf(moment[1:])) and np.all(np.isinf(slope[1:]))
+
+
+def test_a_step_adds_nothing_below_it_to_the_ntk() -> None:
+    x = np.asarray(TABLE["inputs"]["vec4"])
+    for layer in (stax.Sign(), stax.RectifiedMonomial(0)):
+        net = stax.serial(stax.Dense(3), layer, stax.Dense(1, b_std=0.1))
+        found = net.kernel_fn(x, None, ("nngp", "ntk"))
+        np.testing.assert_array_equal(found.ntk, found.nngp)
+
+
+def test_the_slope_of_a_moment_is_derived_where_the_library_can(backend: Library) -> None:
+    x = backend.asarray(TABLE["inputs"]["vec4"])
+    own = stax.Elementwise(square, square_nngp, square_slope)
+    bare = stax.Elementwise(square, square_nngp)
+    want, got = (stax.serial(stax.Dense(3), f, stax.Dense(1)).kernel_fn for f in (own, bare))
+    got(x, None, "nngp")
+    if backend.record.vjp is None:
+        with pytest.raises(Unsupported, match=r"Elementwise.*d_nngp_fn"):
+            got(x, None, "ntk")
+    else:
+        found = [backend.to_numpy(f(x, None, "ntk")) for f in (want, got)]
+        assert relative(*found) < TOLERANCE
+
+
+def test_half_of_an_elementwise_layer() -> None:
+    x = np.asarray(TABLE["inputs"]["vec4"])
+    kernel_fn = stax.serial(stax.Dense(3), stax.Elementwise(square)).kernel_fn
+    with pytest.raises(Unsupported, match="nngp_fn="):
+        kernel_fn(x)
+    apply_fn = stax.Elementwise(nngp_fn=square_nngp).apply_fn
+    with pytest.raises(Unsupported, match="fn="):
+        apply_fn((), x)
+    with pytest.raises(Unsupported, match=r"ExpNormalized\(\).*Exp"):
+        stax.ExpNormalized().apply_fn((), x)
+
+
+BAD: dict[str, Callable[[], Any]] = {
+    r"Monomial got degree=2\.5; give an integer": lambda: stax.Monomial(2.5),
+    r"RectifiedMonomial got degree=-1; give an integer": lambda: stax.RectifiedMonomial(-1),
+    r"Hermite got degree='2'; give an integer": lambda: stax.Hermite("2"),
+    r"Polynomial got no coefficient; give": lambda: stax.Polynomial(()),
+    r"Elementwise got no function; give": lambda: stax.Elementwise(),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_arguments(message: str) -> None:
+    with pytest.raises(ArgumentError, match=message) as caught:
+        BAD[message]()
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
