@@ -16,6 +16,7 @@ import jax.numpy as xp
 import numpy as np
 
 from ntcore.backend import Backend, Linalg
+from ntcore.backends.jax_modules import adapt
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
 from ntcore.errors import DTypeError
@@ -150,6 +151,9 @@ BACKEND = Backend(
     scan=jax.lax.scan,
     stage=_stage,
     register_pytree=_register,
+    flatten=jax.tree.flatten,
+    adapt=adapt,
+    aside=jax.ensure_compile_time_eval,
     adopts=("numpy",),
     fused={"matmul": _matmul},
 )

@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
+from ntcore.backends.torch_modules import adapt
 from ntcore.errors import DTypeError
 from ntcore.ops import REFERENCE, Table
 from ntcore.record import join
@@ -155,5 +156,6 @@ BACKEND = Backend(
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
     register_pytree=_register,
+    adapt=adapt,
     fused={"matmul": _matmul, "gather_sum": _gather_sum, "rectifier": _rectifier},
 )

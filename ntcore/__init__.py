@@ -3,6 +3,10 @@
 from ntcore import errors as errors
 from ntcore import predict as predict
 from ntcore import stax as stax
+from ntcore.empirical import NtkImplementation as NtkImplementation
+from ntcore.empirical import empirical_kernel_fn as empirical_kernel_fn
+from ntcore.empirical import empirical_nngp_fn as empirical_nngp_fn
+from ntcore.empirical import empirical_ntk_fn as empirical_ntk_fn
 from ntcore.result import Kernel as Kernel
 
 __version__ = "0.1.0"

@@ -91,6 +91,16 @@ class Backend:
         ``(fn, static_argnums) -> fn``: compile one layer's arithmetic as a loop of its own.
     register_pytree : callable or None
         ``cls -> None`` for a record class.
+    flatten : callable or None
+        ``tree -> (leaves, structure)``, ``structure.unflatten(leaves) -> tree``, structures
+        hashable; for libraries with trees of their own.
+    adapt : callable or None
+        ``(f, params) -> (apply, params, why it mixes examples or None) or None``: a model of the
+        library as a function ``apply(params, x)``; None for what is not one.
+    aside : callable or None
+        ``() -> context`` in which arrays are computed now, inside a traced function too.
+    structured : callable or None
+        The library's way to the factors of per-example gradients (``ntcore.empirical``).
     adopts : tuple of str
         Libraries whose arrays it takes beside its own, as the library itself does.
     fused : mapping
@@ -120,6 +130,10 @@ class Backend:
     scan: Callable[..., Any] | None = None
     stage: Callable[..., Any] | None = None
     register_pytree: Callable[[type], None] | None = None
+    flatten: Callable[[Any], tuple[list[Any], Any]] | None = None
+    adapt: Callable[[Any, Any], tuple[Any, ...] | None] | None = None
+    aside: Callable[[], Any] | None = None
+    structured: Callable[..., Any] | None = None
     adopts: tuple[str, ...] = ()
     fused: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -198,7 +212,13 @@ def is_number(x: object) -> bool:
 
 
 def backend_of(x: object) -> Backend:
-    """Return the backend that owns an array, or raise :class:`BackendError`."""
+    """Return the backend that owns an array, or raise :class:`BackendError`.
+
+    An array may bring its own, as those on a tape do.
+    """
+    own: Backend | None = getattr(x, "__ntcore_backend__", None)
+    if own is not None:
+        return own
     for backend in loaded():
         if backend.owns(x):
             return backend

@@ -48,5 +48,9 @@ class NotPSDError(NtcoreError, ValueError):
         self.jitter = jitter
 
 
+class DerivativeError(NtcoreError, TypeError):
+    """A function does something that cannot be differentiated."""
+
+
 class Unsupported(NtcoreError, NotImplementedError):
     """The backend in use lacks a capability that the call needs."""

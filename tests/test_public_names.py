@@ -32,8 +32,7 @@ STILL_TO_COME = {
     """,
     "predict": "ODEState gradient_descent",
     "neural_tangents": """
-        NtkImplementation batch empirical_kernel_fn empirical_nngp_fn empirical_ntk_fn
-        empirical_ntk_vp_fn linearize monte_carlo_kernel_fn taylor_expand
+        batch empirical_ntk_vp_fn linearize monte_carlo_kernel_fn taylor_expand
     """,
 }
 WAITING = {module: frozenset(names.split()) for module, names in STILL_TO_COME.items()}

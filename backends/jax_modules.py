@@ -1,0 +1,53 @@
+"""flax and equinox modules as functions of their parameters; neither library is imported here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import jax
+
+
+def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
+    """Return a module of flax or of equinox as a function; None for anything else."""
+    for library, read in (("flax", _flax), ("equinox", _equinox)):
+        if library in sys.modules:
+            found = read(sys.modules[library], f, params)
+            if found is not None:
+                return found
+    return None
+
+
+def _flax(flax: Any, f: Any, params: Any) -> tuple[Any, ...] | None:
+    linen, nnx = getattr(flax, "linen", None), getattr(flax, "nnx", None)
+    if nnx is not None and isinstance(f, nnx.Module):
+        return _nnx(nnx, f, params)
+    if linen is None or not isinstance(f, linen.Module):
+        return None
+    if not (hasattr(params, "keys") and "params" in params):
+        return f.apply, params, None, True
+    rest = {name: value for name, value in params.items() if name != "params"}
+    apply = lambda p, x, **kwargs: f.apply({**rest, "params": p}, x, **kwargs)  # noqa: E731
+    return apply, params["params"], None, True
+
+
+def _nnx(nnx: Any, f: Any, params: Any) -> tuple[Any, ...]:
+    graph, own, rest = nnx.split(f, nnx.Param, ...)
+
+    def apply(p: Any, x: Any, **kwargs: Any) -> Any:
+        return nnx.merge(graph, p, rest)(x, **kwargs)
+
+    return apply, own if params is None else params, None, True
+
+
+def _equinox(equinox: Any, f: Any, params: Any) -> tuple[Any, ...] | None:
+    """An equinox module takes one example; a batch of them goes through ``vmap``."""
+    if not isinstance(f, equinox.Module):
+        return None
+    own, rest = equinox.partition(f, equinox.is_inexact_array)
+
+    def apply(p: Any, x: Any, **kwargs: Any) -> Any:
+        whole = equinox.combine(p, rest)
+        return jax.vmap(lambda one: whole(one, **kwargs))(x)
+
+    return apply, own if params is None else equinox.filter(params, equinox.is_array), None, True

@@ -1,0 +1,146 @@
+"""The kernel of two batches: blocks of examples and rows, sized by a budget of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+from ntcore.backend import Array, host
+from ntcore.empirical.axes import DIAGONAL, FREE, TRACED, Outputs
+from ntcore.empirical.contract import Gradient, Sizes, paired_products, products
+from ntcore.empirical.view import View
+
+Gradients = Callable[[View, Array], list[Gradient]]
+HALVES = 4  # a symmetric block is computed in this many strips of examples
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How many examples, and how many diagonal, free and traced rows, are worked on at once."""
+
+    examples: int
+    diagonal: int
+    free: int
+    traced: int
+
+
+@dataclass
+class Blocks:
+    """A kernel in the making.
+
+    Attributes
+    ----------
+    views : tuple of View
+        Both arguments; the same object twice for the symmetric kernel.
+    outs : tuple of Outputs
+        How the rows of each are sorted.
+    gradients : callable
+        From a view and cotangents to gradients.
+    chunks : Chunks
+        How much at once.
+    """
+
+    views: tuple[View, View]
+    outs: tuple[Outputs, Outputs]
+    gradients: Gradients
+    chunks: Chunks
+    kept: dict[int, tuple[Any, list[Gradient]]] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """Whether the kernel is symmetric."""
+        return self.views[0] is self.views[1]
+
+    @property
+    def xp(self) -> Any:
+        """The namespace of the arrays."""
+        return self.views[0].backend.namespace
+
+    def kernel(self) -> Array:
+        """Return sums of products, ``(n1, n2, diagonal, free1, free2)``.
+
+        Without ``n2`` where examples are paired; of a symmetric kernel one half is computed.
+        """
+        spans = [list(_spans(v.count, self.chunks.examples)) for v in self.views]
+        if self.outs[0].paired:
+            return self._join([self._block(s, s) for s in spans[0]], 0)
+        found: dict[tuple[int, int], Array] = {}
+        for i, one in enumerate(spans[0]):
+            for j, two in enumerate(spans[1]):
+                mirrored = self.same and j < i
+                found[i, j] = _turned(self.xp, found[j, i]) if mirrored else self._block(one, two)
+        rows = [[found[i, j] for j in range(len(spans[1]))] for i in range(len(spans[0]))]
+        return self._join([self._join(row, 1) for row in rows], 0)
+
+    def _join(self, blocks: list[Array], axis: int) -> Array:
+        return blocks[0] if len(blocks) == 1 else self.xp.concat(blocks, axis=axis)
+
+    def _block(self, one: range, two: range) -> Array:
+        """Return one block of examples, every row of it."""
+        out1, out2 = self.outs
+        blocks = []
+        for d in _spans(out1.count(DIAGONAL), self.chunks.diagonal):
+            traced = _spans(out1.count(TRACED), self.chunks.traced)
+            blocks.append(reduce(add, (self._free(one, two, out2, d, t) for t in traced)))
+        return self._join(blocks, -3)
+
+    def _free(self, one: range, two: range, out2: Outputs, d: range, t: range) -> Array:
+        """Return the products of all free rows, for some diagonal and some traced ones."""
+        rows = []
+        for f1 in _spans(self.outs[0].count(FREE), self.chunks.free):
+            left = self._side(0, one, (d, f1, t))
+            row = []
+            for f2 in _spans(out2.count(FREE), self.chunks.free):
+                alike = self.same and one == two and f1 == f2
+                right = left if alike else self._side(1, two, (d, f2, t))
+                row.append(self._products(left, right, (d, f1, f2, t)))
+            rows.append(self._join(row, -1))
+        return self._join(rows, -2)
+
+    def _side(self, side: int, span: range, rows: tuple[range, range, range]) -> list[Gradient]:
+        """Return gradients of some examples and rows; the last ones of each side are kept."""
+        if self.kept.get(side, (None,))[0] != (span, rows):
+            view, out = self.views[side], self.outs[side]
+            self.kept.pop(side, None)  # before the next are made, for the sake of memory
+            d, f, t = (slice(r.start, r.stop) for r in rows)
+            positions = out.positions(host().namespace)[d, f, t].reshape(-1)
+            part = view.part(span.start, span.stop)
+            self.kept[side] = ((span, rows), self.gradients(part, view.seeds(out.shape, positions)))
+        return self.kept[side][1]
+
+    def _products(self, left: list[Gradient], right: list[Gradient], rows: Any) -> Array:
+        d, f1, f2, t = map(len, rows)
+        sizes = ((d, f1, t), (d, f2, t))
+        at = self.views[0].place
+        if self.outs[0].paired:
+            pairs = zip(left, right, strict=True)
+            return reduce(add, (paired_products(at, a, b, sizes) for a, b in pairs))
+        if left is right:
+            return reduce(add, (_symmetric(at, g, sizes) for g in left))
+        return reduce(add, (products(at, a, b, sizes) for a, b in zip(left, right, strict=True)))
+
+
+def _symmetric(at: Any, gradient: Gradient, sizes: tuple[Sizes, Sizes]) -> Array:
+    """Return the products of gradients with themselves, strip by strip, each from its diagonal."""
+    n = (gradient.g if hasattr(gradient, "g") else gradient.a).shape[0]
+    strips = [gradient.part(s.start, s.stop) for s in _spans(n, -(-n // HALVES))]
+    found: dict[tuple[int, int], Array] = {}
+    for i, a in enumerate(strips):
+        for j, b in enumerate(strips):
+            found[i, j] = _turned(at.xp, found[j, i]) if j < i else products(at, a, b, sizes)
+    count = range(len(strips))
+    if len(strips) == 1:
+        return found[0, 0]
+    return at.xp.concat([at.xp.concat([found[i, j] for j in count], axis=1) for i in count], axis=0)
+
+
+def _turned(xp: Any, block: Array) -> Array:
+    return xp.permute_dims(block, (1, 0, 2, 4, 3))
+
+
+def _spans(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, max(size, 1)):
+        yield range(start, min(start + size, count))

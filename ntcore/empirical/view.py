@@ -1,0 +1,122 @@
+"""One output of a function on one batch, example by example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ntcore import tape
+from ntcore.backend import Array, Backend, Place, backend_of, host
+from ntcore.empirical.function import Batch, Bound, outputs_at
+
+REFUSALS = (RuntimeError, NotImplementedError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class View:
+    """One output of a function on one batch.
+
+    Attributes
+    ----------
+    fn : Bound
+        The function at its parameters.
+    batch : Batch
+        Its other arguments.
+    which : int
+        Which of its outputs.
+    out : int or None
+        Where the output has the examples; None where the whole batch is one example.
+    compiled : dict
+        What has been compiled for the function.
+    """
+
+    fn: Bound
+    batch: Batch
+    which: int = 0
+    out: int | None = 0
+    compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend of the arrays."""
+        return self.fn.backend
+
+    @property
+    def place(self) -> Place:
+        """Where the gradients are."""
+        first = self.fn.theta[0]
+        return Place(self.backend, first.dtype, self.backend.device(first))
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return 1 if self.out is None else self.batch.count
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """Everything that is an array: parameters, constants, examples."""
+        return tuple(self.fn.theta), tuple(self.fn.constants), tuple(self.batch.leaves)
+
+    def part(self, start: int, stop: int) -> View:
+        """Return the view of some of the examples."""
+        if (start, stop) == (0, self.count):
+            return self
+        return replace(self, batch=self.batch.part(start, stop))
+
+    def whole(self, theta: Sequence[Any], constants: Sequence[Any], leaves: Sequence[Any]) -> Array:
+        """Return the output for the whole batch, examples first."""
+        y = outputs_at(self.fn, theta, constants, self.batch, leaves)[self.which]
+        if self.out is None:
+            return y
+        return y if self.out % y.ndim == 0 else _space(y).moveaxis(y, self.out, 0)
+
+    def single(
+        self, theta: Sequence[Any], constants: Sequence[Any], leaves: Sequence[Any]
+    ) -> Array:
+        """Return the output for one example, whose arrays have lost the axis of examples."""
+        if self.out is None:
+            return self.whole(theta, constants, leaves)
+        grown = [
+            e if a is None else self.backend.namespace.expand_dims(e, axis=a)
+            for e, a in zip(leaves, self.batch.axes, strict=True)
+        ]
+        return self.whole(theta, constants, grown)[0, ...]
+
+    def examples(self) -> list[list[Any]]:
+        """Return the arrays of each example, without the axis of examples."""
+        if self.out is None:
+            return [list(self.batch.leaves)]
+        return [
+            [
+                x if a is None else x[(*(slice(None),) * a, i, ...)]
+                for x, a in zip(self.batch.leaves, self.batch.axes, strict=True)
+            ]
+            for i in range(self.count)
+        ]
+
+    @property
+    def vmap_axes(self) -> tuple[int | None, ...]:
+        """Where the arrays of the batch have the examples."""
+        return self.batch.axes if self.out is not None else (None,) * len(self.batch.leaves)
+
+    def compile(self, name: str, run: Callable[..., Any], *extra: Any) -> Callable[..., Any]:
+        """Return a function compiled by the library, once for all batches of one structure."""
+        jit = self.backend.jit
+        if jit is None:
+            return run
+        key = (name, self.fn.key, self.batch.key, self.batch.axes, self.which, self.out, *extra)
+        if key not in self.compiled:
+            self.compiled[key] = jit(run)
+        return self.compiled[key]
+
+    def seeds(self, shape: tuple[int, ...], positions: Any) -> Array:
+        """Return a one-hot cotangent of ``shape`` for each flat position."""
+        np, at = host().namespace, self.place
+        ones = np.zeros((len(positions), int(np.prod(np.asarray(shape, dtype=np.int64)))))
+        ones[np.arange(len(positions)), positions] = 1
+        return at.asarray(ones.reshape((len(positions), *shape)))
+
+
+def _space(y: Any) -> Any:
+    return y.__array_namespace__() if isinstance(y, tape.Traced) else backend_of(y).namespace

@@ -1,0 +1,203 @@
+"""Empirical kernels against neural_tangents' table, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ntcore as nt
+from ntcore import errors, stax
+from ntcore.conformance.fixtures import Library
+
+REFERENCE = Path(__file__).parents[1] / "conformance" / "reference"
+TABLE = json.loads((REFERENCE / "empirical.json").read_text(encoding="utf-8"))
+SPEC = importlib.util.spec_from_file_location("cases", REFERENCE / "empirical_cases.py")
+cases = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(cases)
+
+TOLERANCE = 1e-10  # of the largest entry; the table is in float64
+WAYS = [way for way in nt.NtkImplementation if way.name == "JACOBIAN_CONTRACTION"]
+#: jit of every function and every axis takes minutes; one of each kind is compiled.
+FEW = ("mlp (-1,) ()", "mlp () (1,)", "attention () ()", "inputs (-1,) ()", "mlp (-1,) (0,) same")
+
+
+def mapped(fn: Callable, tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {k: mapped(fn, v) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(mapped(fn, v) for v in tree)
+    return None if tree is None else fn(tree)
+
+
+def function(backend: Library, fn: Callable) -> Callable:
+    """A case for the arrays of a library, or of a tape over them."""
+
+    def f(params: Any, x: Any) -> Any:
+        first = x
+        while isinstance(first, (dict, list)):
+            first = next(iter(first.values())) if isinstance(first, dict) else first[0]
+        own = hasattr(first, "__array_namespace__")
+        return fn(first.__array_namespace__() if own else backend.xp, params, x)
+
+    return f
+
+
+def close(backend: Library, found: Any, want: Any) -> None:
+    want = np.asarray(want)
+    got = backend.to_numpy(found)
+    assert got.shape == want.shape
+    assert np.max(np.abs(got - want)) <= TOLERANCE * np.max(np.abs(want))
+
+
+def axes_of(key: str) -> list[Any]:
+    return [eval(part) for part in re.findall(r"\([^)]*\)", key)]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name.lower())
+@pytest.mark.parametrize("key", [k for k in TABLE if k.split()[0] in cases.FUNCTIONS])
+def test_functions_agree_with_neural_tangents(backend: Library, key: str, way: Any) -> None:
+    if backend.name == "jax" and key not in FEW:
+        pytest.skip("one case of each kind is compiled")
+    fn, params, x1, x2 = mapped(lambda x: x, cases.FUNCTIONS[key.split()[0]])
+    params, x1, x2 = (mapped(backend.asarray, a) for a in (params, x1, x2))
+    f, axes = function(backend, fn), axes_of(key)
+    kernel_fn = nt.empirical_kernel_fn(f, *axes, implementation=way)
+    found = kernel_fn(x1, None if key.endswith("same") else x2, None, params)
+    close(backend, found.nngp, TABLE[key]["nngp"])
+    close(backend, found.ntk, TABLE[key]["ntk"])
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name.lower())
+@pytest.mark.parametrize("key", [k for k in TABLE if k.split()[0] in cases.NETWORKS])
+def test_networks_agree_with_neural_tangents(backend: Library, key: str, way: Any) -> None:
+    if backend.name == "jax" and key != "conv () ()":
+        pytest.skip("one network is compiled")
+    net = cases.NETWORKS[key.split()[0]](stax)
+    _, shapes = net.init_fn(0, cases.IMAGES1.shape)
+    params = mapped(backend.asarray, cases.numbers(shapes, 100))
+    kernel_fn = nt.empirical_kernel_fn(net.apply_fn, *axes_of(key), implementation=way)
+    images = (backend.asarray(cases.IMAGES1), backend.asarray(cases.IMAGES2))
+    found = kernel_fn(*images, None, params)
+    close(backend, found.nngp, TABLE[key]["nngp"])
+    close(backend, found.ntk, TABLE[key]["ntk"])
+
+
+def test_trees_of_outputs(backend: Library) -> None:
+    params = mapped(backend.asarray, cases.mlp_params())
+    x1, x2 = backend.asarray(cases.X1), backend.asarray(cases.X2)
+    found = nt.empirical_ntk_fn(function(backend, cases.tree))(x1, x2, params)
+    close(backend, found["mean"], TABLE["tree"]["mean"])
+    for got, want in zip(found["pair"], TABLE["tree"]["pair"], strict=True):
+        close(backend, got, want)
+
+
+# --- a small problem for everything else ---------------------------------------------------------
+
+
+def affine(params: Any, x: Any) -> Any:
+    w, b = params
+    return x @ w + b
+
+
+@pytest.fixture
+def problem(backend: Library) -> tuple[Any, Any, Any]:
+    params = (backend.asarray(cases.draw(3, 2)), backend.asarray(cases.draw(2)))
+    return params, backend.asarray(cases.X1), backend.asarray(cases.X2)
+
+
+def test_named_contractions(backend: Library, problem: Any) -> None:
+    params, x1, x2 = problem
+    inner = cases.X1 @ cases.X2.T + 1
+    close(backend, nt.empirical_ntk_fn(affine, contract="trace")(x1, x2, params), inner)
+    full = inner[:, :, None, None] * np.eye(2)
+    close(backend, nt.empirical_ntk_fn(affine, contract="full")(x1, x2, params), full)
+    diagonal = np.repeat(inner[:, :, None], 2, axis=2)
+    close(backend, nt.empirical_ntk_fn(affine, contract="diag")(x1, x2, params), diagonal)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name.lower())
+def test_pieces_that_fit_a_budget(backend: Library, problem: Any, way: Any) -> None:
+    params, x1, x2 = problem
+    ntk_fn = partial(nt.empirical_ntk_fn, affine, (), implementation=way)
+    whole, parts = ntk_fn(), ntk_fn(memory_budget=8 * 48 * 3)
+    close(backend, parts(x1, x2, params), backend.to_numpy(whole(x1, x2, params)))
+    same = backend.to_numpy(parts(x1, None, params)[:2, :2, ...])
+    close(backend, whole(x1, None, params)[:2, :2, ...], same)
+    symmetric = backend.to_numpy(whole(x1, None, params))
+    assert np.array_equal(symmetric, symmetric.transpose(1, 0, 3, 2))
+
+
+def test_functions_that_mix_examples_are_differentiated_whole(
+    backend: Library, problem: Any
+) -> None:
+    params, x1, _ = problem
+
+    def centred(params: Any, x: Any) -> Any:
+        y = affine(params, x)
+        ones = x[:, :1] * 0 + 1
+        return y - ones @ (ones[:1, :] * (y[:1, :] + y[1:2, :]))
+
+    found = nt.empirical_ntk_fn(centred, contract="full")(x1, None, params)
+    mix = np.eye(4) - np.array([[1, 1, 0, 0]] * 4)
+    design = mix @ np.concatenate([cases.X1, np.ones((4, 1))], axis=1)
+    close(backend, found, (design @ design.T)[:, :, None, None] * np.eye(2))
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def refusal(kind: type, words: str, call: Callable, *args: Any) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        call(*args)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_bad_functions_are_refused(backend: Library, problem: Any) -> None:
+    params, x1, x2 = problem
+    astype = backend.xp.astype
+
+    def integers(p: Any, x: Any) -> Any:
+        y = affine(p, x)
+        own = y.__array_namespace__() if hasattr(y, "__array_namespace__") else backend.xp
+        return own.astype(y, own.int32) if own is not backend.xp else astype(y, backend.xp.int32)
+
+    def not_finite(p: Any, x: Any) -> Any:
+        return affine(p, x) * float("nan")
+
+    def changes(p: Any, x: Any) -> Any:
+        x[0, 0] = 1.0
+        return affine(p, x)
+
+    one = partial(nt.empirical_ntk_fn, implementation=1)
+    refusal(errors.DerivativeError, "returns .*int32", one(integers), x1, None, params)
+    refusal(errors.NotFiniteError, "NaN", one(not_finite), x1, x2, params)
+    kind = TypeError if backend.name == "jax" else errors.DerivativeError
+    with pytest.raises(kind, match=r"in place|immutable"):
+        one(changes)(x1, None, params)
+
+
+def test_bad_arguments_are_refused(backend: Library, problem: Any) -> None:
+    params, x1, x2 = problem
+    make = nt.empirical_ntk_fn
+    refusal(errors.ArgumentError, "implementation", make, affine, (-1,), (), None, 7)
+    refusal(errors.ArgumentError, "contract", lambda: make(affine, contract="sum"))
+    refusal(errors.ArgumentError, "trace_axes", make(affine, (5,)), x1, x2, params)
+    refusal(errors.ArgumentError, "both|one of them", make(affine, (1,), (1,)), x1, x2, params)
+    refusal(errors.ShapeError, "one size", make(affine, (-1,), (0,)), x1, x2, params)
+    refusal(errors.ArgumentError, "params", make(affine), x1, x2, None)
+    refusal(errors.ArgumentError, "params holds no array", make(affine), x1, x2, ())
+    refusal(errors.ArgumentError, "f is a", make(3), x1, x2, params)
+    tight = make(affine, (), memory_budget=100)
+    refusal(errors.ArgumentError, "memory_budget", tight, x1, x2, params)
+    uneven = make(lambda p, x: affine(p, x["a"]))
+    refusal(errors.ShapeError, "examples", uneven, {"a": x1, "b": x2}, None, params)
+    kernel_fn = nt.empirical_kernel_fn(affine)
+    refusal(errors.ArgumentError, "get", kernel_fn, x1, x2, "cov1", params)
