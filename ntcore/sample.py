@@ -153,7 +153,7 @@ def _layer(
     values = tuple(h.value for h in inputs)
     run = Run(
         at,
-        tuple(h.mask for h in inputs),
+        tuple(_mask_for(layer, at, h) for h in inputs),
         layer.aside(at, now.pattern),
         layer.draw(at, now.rng, *values),
     )
@@ -169,6 +169,15 @@ def _layer(
         return layer.vjp(run, params, values, grad)  # type: ignore[no-any-return]
 
     return Held(out, mask, shape), pull
+
+
+def _mask_for(layer: Layer, at: Place, x: Held) -> Array | None:
+    """Return the mask of an input with its axes in the order in which the layer has the array's."""
+    axes = layer.axes_in(x.value.ndim)
+    if x.mask is None or x.shape is None or axes is None:
+        return x.mask
+    have = x.shape.axes.order
+    return at.xp.permute_dims(x.mask, tuple(have.index(i) for i in axes.order))
 
 
 def _mask(layer: Layer, at: Place, inputs: tuple[Held, ...]) -> tuple[Array | None, Shape | None]:
