@@ -18,6 +18,9 @@ from ntcore.record import iter_leaves, map_leaves
 
 COUNT = 2
 
+#: For layers that draw random numbers in every pass.
+SEED = 7
+
 #: Central differences of fourth order; the step is small, so that few units cross a kink.
 WEIGHTS = ((1, 2 / 3), (2, -1 / 12))
 STEP = 1e-5
@@ -28,8 +31,8 @@ def check(bench: Bench, case: Case) -> Measures:
     model, x = Model(case.network), bench.array(generic(case.shape1, COUNT, 6))
     with using(bench.record):
         planned, params = model.init_fn(0, case.shape1.full(COUNT), like=x)
-        out, pull = model.vjp_fn(params, x)
-        applied = model.apply_fn(params, x)
+        out, pull = model.vjp_fn(params, x, rng=SEED)
+        applied = model.apply_fn(params, x, rng=SEED)
         edges = plan_of(case.network, case.shape1, case.shape1)
         shape = edges.edges[edges.outputs].shape1.full(COUNT)
         yield holds("shape of init", planned == shape, f"{planned}, planned {shape}")
@@ -63,7 +66,8 @@ def _function(model: Model, params: Any) -> Callable[..., Any]:
 
     def fn(*point: Any) -> Any:
         weights = iter(point[:-1])
-        return model.apply_fn(map_leaves(params, lambda _: next(weights)), point[-1])
+        drawn = map_leaves(params, lambda _: next(weights))
+        return model.apply_fn(drawn, point[-1], rng=SEED)
 
     return fn
 

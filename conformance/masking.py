@@ -57,7 +57,7 @@ def _masks(bench: Bench, case: Case, x1: np.ndarray, x2: np.ndarray) -> Measures
     model, x = Model(case.network), bench.array(x1)
     with using(bench.record):
         _, params = model.init_fn(0, x1.shape, like=x)
-        out = model.apply_fn(params, x, mask_constant=MARK.mask_constant)
+        out = model.apply_fn(params, x, rng=0, mask_constant=MARK.mask_constant)
     masks = bench.numpy(out.mask), bench.numpy(k.mask1)
     same = np.array_equal(*np.broadcast_arrays(*masks))
     yield holds("the mask of apply_fn is that of kernel_fn", same)

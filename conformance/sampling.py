@@ -79,7 +79,7 @@ def _outer_products(sample: Sample) -> Iterator[np.ndarray]:
     model = Model(sample.hidden)
     for seed in range(DRAWS):
         _, params = model.init_fn(seed, sample.x.shape)
-        y = np.moveaxis(model.apply_fn(params, sample.x), sample.axes.channel, -1)
+        y = np.moveaxis(model.apply_fn(params, sample.x, rng=DRAWS + seed), sample.axes.channel, -1)
         y = np.moveaxis(y, sample.axes.batch - (sample.axes.channel < sample.axes.batch), 0)
         ndim = y.ndim - 2
         outer = np.tensordot(y, y, (-1, -1)) / y.shape[-1]
@@ -103,7 +103,7 @@ def _ntk(sample: Sample, dtype: str) -> Measures:
 def _gram(model: Model, sample: Sample, weights: np.ndarray, seed: int) -> np.ndarray:
     """Return the inner products of the gradients of all examples, for one draw."""
     _, params = model.init_fn(seed, sample.x.shape)
-    out, pull = model.vjp_fn(params, sample.x)
+    out, pull = model.vjp_fn(params, sample.x, rng=DRAWS + seed)
     rows = []
     for i in range(COUNT):
         grad = np.zeros_like(out)
