@@ -144,6 +144,31 @@ def as_count(value: Any, what: str, name: str) -> int:
     return count
 
 
+def as_axes(value: Any, what: str, name: str) -> int | tuple[int, ...]:
+    """Return an axis, or a sequence of axes as a tuple, or raise :class:`ArgumentError`."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        pass
+    try:
+        return tuple(operator.index(a) for a in value)
+    except TypeError:
+        raise ArgumentError(
+            f"{name} got {what}={value!r}; give an integer or a sequence of integers."
+        ) from None
+
+
+def axes_among(axes: int | tuple[int, ...], ndim: int, layer: object) -> set[int]:
+    """Return axes of an ``ndim``-dimensional array without signs, or raise :class:`ShapeError`."""
+    given = axes if isinstance(axes, tuple) else (axes,)
+    if any(not -ndim <= a < ndim for a in given):
+        raise ShapeError(
+            f"{layer!r} is applied to an array of {ndim} axes; give axes between {-ndim} and "
+            f"{ndim - 1}."
+        )
+    return {a % ndim for a in given}
+
+
 def by_axis(values: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     """Return values given in the order of the user's spatial axes in ntcore's order."""
     order = sorted(axes.spatial)

@@ -91,6 +91,35 @@ CASES = {
     "a parameterization": (
         lambda: stax.Dense(2, parameterization="mup"), errors.ArgumentError, "'mup'"),
     "no repetition": (lambda: stax.repeat(stax.Dense(2), 0), errors.ArgumentError, "n=0"),
+    "normalization of the raw input": (
+        planning(stax.LayerNorm()), errors.PlanError, r"LayerNorm\(\).*raw input"),
+    "normalization of an activation": (
+        planning(stax.serial(stax.Dense(3), stax.Relu(), stax.LayerNorm())),
+        errors.PlanError, r"LayerNorm\(\).*not known"),
+    "normalization without the channels": (
+        planning(stax.serial(stax.Dense(3), stax.LayerNorm((1, 2)))),
+        errors.PlanError, "over the channels, on axis 3"),
+    "normalization over the examples": (
+        planning(stax.serial(stax.Dense(3), stax.LayerNorm((0, 3)))),
+        errors.PlanError, "over the examples, on axis 0"),
+    "normalization over an axis too many": (
+        planning(stax.serial(stax.Dense(3), stax.LayerNorm((4, -1)))),
+        errors.ShapeError, "between -4 and 3"),
+    "normalization over no axis": (
+        lambda: stax.LayerNorm(None), errors.ArgumentError, "axis=None"),
+    "a negative epsilon": (lambda: stax.LayerNorm(eps=-1e-3), errors.ArgumentError, "eps=-0.001"),
+    "dropout of the raw input": (
+        planning(stax.serial(stax.Dropout(0.5), stax.Dense(3))),
+        errors.PlanError, r"Dropout\(rate=0.5\).*raw input"),
+    "activation after dropout": (
+        planning(stax.serial(stax.Dense(3), stax.Dropout(0.5), stax.Relu())),
+        errors.PlanError, r"Relu\(\)"),
+    "dropout of everything": (lambda: stax.Dropout(0.0), errors.ArgumentError, "rate=0.0"),
+    "a rate above one": (lambda: stax.Dropout(2), errors.ArgumentError, "rate=2"),
+    "no rate": (lambda: stax.Dropout(None), errors.ArgumentError, "rate=None"),
+    "a mode": (lambda: stax.Dropout(0.5, "eval"), errors.ArgumentError, "mode='eval'"),
+    "dropout without random numbers": (
+        lambda: stax.Dropout(0.5).apply_fn((), V), errors.ArgumentError, "pass rng to apply_fn"),
     "a class for a layer": (
         lambda: stax.serial(stax.Dense(2), stax.Relu), errors.ArgumentError, r"stax.Relu\(\)"),
     "parameters of another network": (

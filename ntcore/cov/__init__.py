@@ -13,6 +13,7 @@ one batch with example ``i`` of the other and has one example axis ``(..., n)``.
 from ntcore.cov.dense import closed as closed
 from ntcore.cov.dense import opened as opened
 from ntcore.cov.dense import sandwich as sandwich
+from ntcore.cov.examples import coincident as coincident
 from ntcore.cov.examples import hide as hide
 from ntcore.cov.examples import of_inputs as of_inputs
 from ntcore.cov.examples import put_variances as put_variances

@@ -47,11 +47,25 @@ def put_variances(at: Place, cov: Cov, q1: Array, same: Array) -> Cov:
 
     ``q1`` comes from :func:`spread`; ``same`` has the shape ``(n1, n2)``.
     """
-    layout, mask = cov.layout, same
+    itself = coincident(at, cov.layout, same)
+    data = at.xp.where(itself, at.xp.broadcast_to(q1, cov.data.shape), cov.data)
+    return Cov(data, cov.layout)
+
+
+def coincident(at: Place, layout: Layout, same: Array | None) -> Array | None:
+    """Return where one position of one example meets itself, to be broadcast over a block.
+
+    ``same`` marks the pairs ``(n1, n2)`` that are one example; a paired block holds no others.
+    None where there are none.
+    """
+    if same is None and not layout.paired:
+        return None
+    mask = at.index(host().namespace.ones((1,), dtype=bool)) if same is None else same
+    examples = mask.ndim
     for k, rows in enumerate(layout.rows):
         zero = at.index(host().namespace.asarray([r == 0 for r in rows]))
-        mask = mask & at.xp.reshape(zero, (-1, *(1,) * (2 * (layout.ndim - k) + 1)))
-    return Cov(at.xp.where(mask, at.xp.broadcast_to(q1, cov.data.shape), cov.data), layout)
+        mask = mask & at.xp.reshape(zero, (-1, *(1,) * (2 * (layout.ndim - k) - 1 + examples)))
+    return mask
 
 
 def _batch_behind_space(at: Place, x: Array, ndim: int) -> Array:

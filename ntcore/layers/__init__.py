@@ -5,6 +5,7 @@ from ntcore.layers.arc_cosine import Sign as Sign
 from ntcore.layers.conv import Conv as Conv
 from ntcore.layers.custom import Elementwise as Elementwise
 from ntcore.layers.dense import Dense as Dense
+from ntcore.layers.dropout import Dropout as Dropout
 from ntcore.layers.erf import Erf as Erf
 from ntcore.layers.exponential import Exp as Exp
 from ntcore.layers.exponential import ExpNormalized as ExpNormalized
@@ -19,6 +20,7 @@ from ntcore.layers.global_pool import GlobalAvgPool as GlobalAvgPool
 from ntcore.layers.global_pool import GlobalSumPool as GlobalSumPool
 from ntcore.layers.hermite import Hermite as Hermite
 from ntcore.layers.identity import Identity as Identity
+from ntcore.layers.layer_norm import LayerNorm as LayerNorm
 from ntcore.layers.polynomial import Monomial as Monomial
 from ntcore.layers.polynomial import Polynomial as Polynomial
 from ntcore.layers.pool import AvgPool as AvgPool

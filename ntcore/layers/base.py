@@ -266,7 +266,7 @@ class Elementwise(Layer):
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         (m,) = inputs
         k = select(ctx.at, m.nngp, ctx.layout)
-        q1, q2 = spread(ctx.at, *_variances(self, m), ctx.layout)
+        q1, q2 = spread(ctx.at, *variances_of(self, m), ctx.layout)
         if m.same is not None:
             k = put_variances(ctx.at, k, q1, m.same)
         moment, slope = self.dual(ctx.at, k.data, q1, q2)
@@ -280,7 +280,8 @@ class Elementwise(Layer):
         return (), (grad * self.derivative(run.at, inputs[0]),)
 
 
-def _variances(layer: Layer, m: Moments) -> tuple[Array, Array]:
+def variances_of(layer: Layer, m: Moments) -> tuple[Array, Array]:
+    """Return the variances of both batches, ``(P1, P2, ..., n)``, that a layer asked for."""
     if m.side1 is None or m.side2 is None:
         raise AssertionError(f"the plan holds no variances for {layer!r}")
     return variances(m.side1), variances(m.side2)
