@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 import operator
 from dataclasses import dataclass
 from typing import Any
 
 from ntcore.errors import ArgumentError, ShapeError
 
-PADDINGS = ("SAME", "VALID", "CIRCULAR")
+
+class Padding(enum.Enum):
+    """What a window finds outside an image."""
+
+    CIRCULAR = "CIRCULAR"
+    SAME = "SAME"
+    VALID = "VALID"
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,15 @@ class Window:
         return [x if 0 <= x < self.size else -1 for x in reads]
 
 
-def check_padding(padding: str, name: str) -> None:
-    """Raise :class:`ArgumentError` unless ``padding`` is one that ntcore knows."""
-    if padding not in PADDINGS:
+def as_padding(padding: Any, name: str) -> str:
+    """Return a padding as text, or raise :class:`ArgumentError`."""
+    known = [p.value for p in Padding]
+    found = padding.value if isinstance(padding, Padding) else padding
+    if found not in known:
         raise ArgumentError(
-            f"{name} got padding={padding!r}; it must be one of {', '.join(PADDINGS)}."
+            f"{name} got padding={padding!r}; it must be one of {', '.join(known)}."
         )
+    return str(found)
 
 
 def as_sizes(values: Any, what: str, name: str) -> tuple[int, ...]:

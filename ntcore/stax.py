@@ -17,6 +17,7 @@ from ntcore.masked import MaskedArray, unmask_fn
 from ntcore.model import Model
 from ntcore.network import Parallel, Repeat, Serial
 from ntcore.record import Record
+from ntcore.shape import Padding
 
 
 def serial(*layers: Model) -> Model:
@@ -68,7 +69,16 @@ def _constructor(cls: type[Record]) -> Callable[..., Model]:
 
 _LAYERS = {n: c for n, c in vars(layers).items() if isinstance(c, type) and issubclass(c, Record)}
 globals().update({name: _constructor(cls) for name, cls in _LAYERS.items()})
-__all__ = ["MaskedArray", "Model", "parallel", "repeat", "serial", "unmask_fn", *sorted(_LAYERS)]
+__all__ = [
+    "MaskedArray",
+    "Model",
+    "Padding",
+    "parallel",
+    "repeat",
+    "serial",
+    "unmask_fn",
+    *sorted(_LAYERS),
+]
 
 if TYPE_CHECKING:
 

@@ -27,7 +27,7 @@ STILL_TO_COME = {
     "stax": """
         Aggregate AggregateImplementation AttentionMechanism Bool ConvLocal ConvTranspose
         Diagonal DotGeneral ElementwiseNumerical FanInConcat FanInProd
-        GlobalSelfAttention ImageResize Index Padding PositionalEmbedding Slice
+        GlobalSelfAttention ImageResize Index PositionalEmbedding Slice
         layer requires supports_masking
     """,
     "predict": "ODEState gradient_descent",

@@ -12,7 +12,7 @@ from ntcore.cov import Tap
 from ntcore.errors import ShapeError
 from ntcore.ops import Table, gather_sum
 from ntcore.record import settle
-from ntcore.shape import Shape, Window, as_sizes, check_padding
+from ntcore.shape import Shape, Window, as_padding, as_sizes
 
 Windows = tuple[Window, ...]
 
@@ -23,7 +23,7 @@ def settle_window(layer: Any, what: str) -> None:
     ``what`` names the field that holds the widths, beside ``strides`` and ``padding``.
     """
     name = type(layer).__name__
-    check_padding(layer.padding, name)
+    settle(layer, "padding", as_padding(layer.padding, name))
     widths = as_sizes(getattr(layer, what), what, name)
     settle(layer, what, widths)
     if layer.strides is None:
