@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg, special
 
 from ntcore.backend import Backend, Linalg, Place
+from ntcore.backends.numpy_operators import eigenvalues, operator
 from ntcore.ops import REFERENCE, Table
 
 
@@ -172,5 +173,7 @@ BACKEND = Backend(
     is_rng=lambda x: isinstance(x, np.random.Generator),
     tile_bytes=lambda device: 1 << 19,
     workers=lambda device: len(os.sched_getaffinity(0)),
+    operator=operator,
+    eigenvalues=eigenvalues,
     fused=FUSED,
 )

@@ -99,6 +99,9 @@ class Backend:
         library as a function ``apply(params, x)``; None for what is not one.
     aside : callable or None
         ``() -> context`` in which arrays are computed now, inside a traced function too.
+    operator, eigenvalues : callable or None
+        ``(shape, dtype, times, back) -> operator`` and ``(operator, k, method) -> array``: linear
+        operators of the host's library, from products with vectors.
     structured : callable or None
         The library's way to the factors of per-example gradients (``ntcore.empirical``).
     adopts : tuple of str
@@ -133,6 +136,8 @@ class Backend:
     flatten: Callable[[Any], tuple[list[Any], Any]] | None = None
     adapt: Callable[[Any, Any], tuple[Any, ...] | None] | None = None
     aside: Callable[[], Any] | None = None
+    operator: Callable[..., Any] | None = None
+    eigenvalues: Callable[..., Any] | None = None
     structured: Callable[..., Any] | None = None
     adopts: tuple[str, ...] = ()
     fused: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

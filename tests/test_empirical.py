@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,45 +13,11 @@ import pytest
 import ntcore as nt
 from ntcore import errors, stax
 from ntcore.conformance.fixtures import Library
+from tests.empirical_problems import TABLE, cases, close, function, mapped
 
-REFERENCE = Path(__file__).parents[1] / "conformance" / "reference"
-TABLE = json.loads((REFERENCE / "empirical.json").read_text(encoding="utf-8"))
-SPEC = importlib.util.spec_from_file_location("cases", REFERENCE / "empirical_cases.py")
-cases = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(cases)
-
-TOLERANCE = 1e-10  # of the largest entry; the table is in float64
 WAYS = [way for way in nt.NtkImplementation if way.name == "JACOBIAN_CONTRACTION"]
 #: jit of every function and every axis takes minutes; one of each kind is compiled.
 FEW = ("mlp (-1,) ()", "mlp () (1,)", "attention () ()", "inputs (-1,) ()", "mlp (-1,) (0,) same")
-
-
-def mapped(fn: Callable, tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {k: mapped(fn, v) for k, v in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(mapped(fn, v) for v in tree)
-    return None if tree is None else fn(tree)
-
-
-def function(backend: Library, fn: Callable) -> Callable:
-    """A case for the arrays of a library, or of a tape over them."""
-
-    def f(params: Any, x: Any) -> Any:
-        first = x
-        while isinstance(first, (dict, list)):
-            first = next(iter(first.values())) if isinstance(first, dict) else first[0]
-        own = hasattr(first, "__array_namespace__")
-        return fn(first.__array_namespace__() if own else backend.xp, params, x)
-
-    return f
-
-
-def close(backend: Library, found: Any, want: Any) -> None:
-    want = np.asarray(want)
-    got = backend.to_numpy(found)
-    assert got.shape == want.shape
-    assert np.max(np.abs(got - want)) <= TOLERANCE * np.max(np.abs(want))
 
 
 def axes_of(key: str) -> list[Any]:
@@ -110,7 +73,7 @@ def affine(params: Any, x: Any) -> Any:
 @pytest.fixture
 def problem(backend: Library) -> tuple[Any, Any, Any]:
     params = (backend.asarray(cases.draw(3, 2)), backend.asarray(cases.draw(2)))
-    return params, backend.asarray(cases.X1), backend.asarray(cases.X2)
+    return params, backend.asarray(cases.X1.copy()), backend.asarray(cases.X2.copy())
 
 
 def test_named_contractions(backend: Library, problem: Any) -> None:

@@ -41,7 +41,7 @@ class Settings:
 def ntk_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     """Return the NTK, a tree of the structure of the outputs."""
     fn = bind(call.f, call.params, call.x1)
-    batches = _batches(fn.backend, call, settings.vmap_axes)
+    batches = batches_of(fn.backend, call, settings.vmap_axes)
     outputs = _outputs(fn, batches, compiled)
     axes = _examples(fn, batches, outputs, settings.vmap_axes, compiled)
     shapes = [[tuple(y.shape) for y in found] for found in outputs]
@@ -82,7 +82,7 @@ def _ntk_of_output(
 def nngp_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     """Return products of outputs, a tree of the structure of the outputs."""
     fn = bind(call.f, call.params, call.x1)
-    batches = _batches(fn.backend, call, None)
+    batches = batches_of(fn.backend, call, None)
     outputs = _outputs(fn, batches, compiled)
     pairs = zip(outputs[0], outputs[-1], strict=True)
     return fn.outputs[0].unflatten([_outer(fn.backend, a, b, settings) for a, b in pairs])
@@ -109,7 +109,7 @@ def _without(shape: tuple[int, ...], out: int | None) -> tuple[int, ...]:
     return shape[:out] + shape[out + 1 :]
 
 
-def _batches(backend: Backend, call: Call, axes: Any) -> list[Batch]:
+def batches_of(backend: Backend, call: Call, axes: Any) -> list[Batch]:
     """Return one batch, or two; keyword arguments that are pairs are split between them."""
     pairs = {k: v for k, v in call.kwargs.items() if isinstance(v, tuple) and len(v) == 2}
     given = [call.x1] if call.x2 is None else [call.x1, call.x2]

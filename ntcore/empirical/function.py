@@ -293,4 +293,8 @@ def outputs_at(fn: Bound, theta: Any, constants: Any, batch: Batch, leaves: Any)
 
 
 def _all_on(on: tape.Tape, values: Sequence[Any]) -> list[tape.Traced]:
-    return [v if isinstance(v, tape.Traced) else tape.Traced(v, on) for v in values]
+    return [_on(on, v) for v in values]
+
+
+def _on(on: tape.Tape, v: Any) -> tape.Traced:
+    return v if isinstance(v, tape.Traced) and v.tape is on else tape.Traced(v, on)
