@@ -28,8 +28,9 @@ from ntcore.shape import Axes
 
 WIDTH, DRAWS, COUNT, DIRECTIONS = 128, 24, 2, 6
 
-#: The fields that say how many channels a layer has.
-WIDTHS = ("out_dim", "out_chan")
+#: The fields that say how many channels a layer has, or how many of its parts grow with it.
+WIDTHS = dict.fromkeys(("out_dim", "out_chan", "n_chan_out"), WIDTH)
+WIDTHS |= {"n_chan_key": 64, "n_heads": 8}
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def _widened(node: Record) -> Record:
         return replace(node, branches=tuple(map(_widened, node.branches)))
     if not isinstance(node, Layer):
         return node
-    names = {f.name for f in fields(node)} & set(WIDTHS)  # type: ignore[arg-type]
-    return replace(node, **dict.fromkeys(names, WIDTH))
+    names = [f.name for f in fields(node) if f.name in WIDTHS]  # type: ignore[arg-type]
+    return replace(node, **{name: WIDTHS[name] for name in names})
 
 
 def _nngp(sample: Sample, dtype: str) -> Measures:

@@ -25,9 +25,9 @@ PUBLIC = [(m, name) for m in OURS for name in THEIRS[m]]
 
 STILL_TO_COME = {
     "stax": """
-        Aggregate AggregateImplementation AttentionMechanism Bool ConvLocal ConvTranspose
+        Aggregate AggregateImplementation Bool ConvLocal ConvTranspose
         Diagonal DotGeneral ElementwiseNumerical FanInConcat FanInProd
-        GlobalSelfAttention ImageResize Index PositionalEmbedding Slice
+        ImageResize Index Slice
         layer requires supports_masking
     """,
     "predict": "ODEState gradient_descent",

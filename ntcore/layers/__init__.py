@@ -2,10 +2,13 @@
 
 from ntcore.layers.arc_cosine import RectifiedMonomial as RectifiedMonomial
 from ntcore.layers.arc_cosine import Sign as Sign
+from ntcore.layers.attention import GlobalSelfAttention as GlobalSelfAttention
+from ntcore.layers.attention_weights import AttentionMechanism as AttentionMechanism
 from ntcore.layers.conv import Conv as Conv
 from ntcore.layers.custom import Elementwise as Elementwise
 from ntcore.layers.dense import Dense as Dense
 from ntcore.layers.dropout import Dropout as Dropout
+from ntcore.layers.embedding import PositionalEmbedding as PositionalEmbedding
 from ntcore.layers.erf import Erf as Erf
 from ntcore.layers.exponential import Exp as Exp
 from ntcore.layers.exponential import ExpNormalized as ExpNormalized

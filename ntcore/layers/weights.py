@@ -31,10 +31,11 @@ def settle_weights(layer: Any, out: str) -> None:
     if len(layer.s) != 2:
         raise ArgumentError(f"{name} got s={layer.s!r}; give two positive integers.")
     for argument in ("W_std", "b_std"):
-        _check_std(name, argument, getattr(layer, argument))
+        check_std(name, argument, getattr(layer, argument))
 
 
-def _check_std(name: str, argument: str, value: Any) -> None:
+def check_std(name: str, argument: str, value: Any) -> None:
+    """Raise :class:`ArgumentError` unless a standard deviation is one."""
     allowed = value is None and argument == "b_std"
     if isinstance(value, str) or (value is None and not allowed):
         raise ArgumentError(f"{name} got {argument}={value!r}; give a number or a scalar array.")
