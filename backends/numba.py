@@ -14,13 +14,16 @@ from typing import Any
 import numba
 import numpy as np
 
+from ntcore.backend import is_number
+from ntcore.backends.buffers import empty
+from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE, Table
 
 #: Sums and products may contract, nothing else may change: results stay what the source says.
 _compile = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
-#: Shorter rows of pairs than this are not worth a loop of their own.
-LANES = 8
+#: Entries that stay in the first cache.
+CHUNK = 2048
 
 
 # --- sums of entries ----------------------------------------------------------------------------
@@ -28,15 +31,72 @@ LANES = 8
 
 def gather_sum(at: Any, x: np.ndarray, table: Table) -> np.ndarray:
     """Every entry in one pass: strips of them as vectors, the rest one by one."""
-    out = np.empty((x.shape[0], table.index.shape[1], x.shape[2]), dtype=x.dtype)
-    strips = table.strips
-    x = np.ascontiguousarray(x)
-    _sum_strips(x, _strip_rows(table), out)
-    _sum_rest(x, strips.rest, strips.sources, out)
+    out = empty((x.shape[0], table.index.shape[1], x.shape[2]), x.dtype)
+    _gather(x, table, out, _last(x, None, None, None))
     return out
 
 
-@lru_cache(maxsize=4096)
+def gather_sums(
+    at: Any,
+    x: np.ndarray,
+    tables: tuple[Table, ...],
+    scale: Any = None,
+    bias: Any = None,
+    plus: np.ndarray | None = None,
+) -> np.ndarray:
+    """The last gather writes the result."""
+    last = _last(x, scale, bias, plus)
+    sizes = x.shape
+    for k, table in enumerate(tables):
+        outer, inner = math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
+        out = empty((outer, table.index.shape[1], inner), x.dtype)
+        final = k == len(tables) - 1
+        after = last if final and last else _last(x, None, None, None)
+        if after[4]:
+            after = (*after[:3], after[3].reshape(out.shape), True)
+        _gather(x.reshape(outer, sizes[k], inner), table, out, after)
+        sizes = (*sizes[:k], out.shape[1], *sizes[k + 1 :])
+        x = out
+    x = x.reshape(sizes)
+    return x if last and tables else affine(at, x, scale, bias, plus)
+
+
+def _gather(x: np.ndarray, table: Table, out: np.ndarray, after: tuple[Any, ...]) -> None:
+    x = np.ascontiguousarray(x)
+    plus = after[3] if after[4] else x[:0]
+    _sum(x, *_rows_of(table), out, *after[:3], plus, after[4])
+
+
+def affine(
+    at: Any, x: np.ndarray, scale: Any = None, bias: Any = None, plus: np.ndarray | None = None
+) -> np.ndarray:
+    """One pass where the scale and the bias are plain numbers."""
+    last = _last(x, scale, bias, plus)
+    if not last or (plus is not None and plus.shape != x.shape):
+        return REFERENCE["affine"](at, x, scale, bias, plus)
+    out, x = empty(x.shape, x.dtype), np.ascontiguousarray(x)
+    factor, shift, _, more, added = last
+    _affine(x.reshape(-1), out.reshape(-1), factor, shift, more.reshape(-1), added)
+    return out
+
+
+def _last(x: np.ndarray, scale: Any, bias: Any, plus: np.ndarray | None) -> tuple[Any, ...]:
+    """Return the scale, the bias and what is added as the loops take them; () if they cannot."""
+    if not all(y is None or is_number(y) for y in (scale, bias)):
+        return ()
+    if plus is not None and plus.dtype != x.dtype:
+        return ()
+    kind = x.dtype.type
+    more = x if plus is None else np.ascontiguousarray(plus)
+    changes = not (scale is None and bias is None and plus is None)
+    return kind(1 if scale is None else scale), kind(bias or 0), changes, more, plus is not None
+
+
+@lru_cache(maxsize=8192)
+def _rows_of(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    return _strip_rows(table), _rest_rows(table)
+
+
 def _strip_rows(table: Table) -> np.ndarray:
     """Return the strips of a table as rows: start, stop, number of taps, their sources."""
     found = table.strips.strips
@@ -46,27 +106,73 @@ def _strip_rows(table: Table) -> np.ndarray:
     return rows
 
 
+def _rest_rows(table: Table) -> np.ndarray:
+    """Return the other entries of a table as rows: entry, number of taps, their sources."""
+    rest, sources = table.strips.rest, table.strips.sources
+    return np.column_stack([rest, (sources >= 0).sum(axis=1), sources])
+
+
 @_compile
-def _sum_strips(x: np.ndarray, strips: np.ndarray, out: np.ndarray) -> None:
+def _sum(
+    x: np.ndarray,
+    strips: np.ndarray,
+    rest: np.ndarray,
+    out: np.ndarray,
+    scale: Any,
+    bias: Any,
+    scaled: bool,
+    plus: np.ndarray,
+    added: bool,
+) -> None:
+    """Strip after strip, then the other entries one by one."""
     inner = x.shape[2]
     for a in range(x.shape[0]):
         source, target = x[a].reshape(-1), out[a].reshape(-1)
+        more = plus[a].reshape(-1) if added else target
         for r in range(strips.shape[0]):
-            taps = strips[r, 2]
-            y = target[strips[r, 0] * inner : strips[r, 1] * inner]
-            if taps == 0:
-                y[:] = 0
-            for t in range(0, taps, 3):
-                _add_taps(source, y, strips[r, 3 + t : 3 + min(t + 3, taps)], inner, t == 0)
+            start, stop, taps = strips[r, 0] * inner, strips[r, 1] * inner, strips[r, 2]
+            for i in range(start, stop, CHUNK):
+                n = min(CHUNK, stop - i)
+                y, at = target[i : i + n], strips[r, 3 : 3 + taps] * inner + (i - start)
+                _add_up(source, y, at)
+                if scaled:
+                    _affine(y, y, scale, bias, more[i : i + n], added)
+        for r in range(rest.shape[0]):
+            i = rest[r, 0] * inner
+            y = target[i : i + inner]
+            _add_up(source, y, rest[r, 2 : 2 + rest[r, 1]] * inner)
+            if scaled:
+                _affine(y, y, scale, bias, more[i : i + inner], added)
 
 
 @_compile
-def _add_taps(x: np.ndarray, y: np.ndarray, starts: np.ndarray, inner: int, first: bool) -> None:
+def _add_up(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> None:
+    """Write the sum of the strips that begin at each of some entries."""
+    if starts.size == 0:
+        y[:] = 0
+    for t in range(0, starts.size, 3):
+        _add_taps(x, y, starts[t : min(t + 3, starts.size)], t == 0)
+
+
+@_compile
+def _affine(
+    x: np.ndarray, y: np.ndarray, scale: Any, bias: Any, plus: np.ndarray, added: bool
+) -> None:
+    if added:
+        for i in range(y.size):
+            y[i] = (x[i] * scale + bias) + plus[i]
+    else:
+        for i in range(y.size):
+            y[i] = x[i] * scale + bias
+
+
+@_compile
+def _add_taps(x: np.ndarray, y: np.ndarray, starts: np.ndarray, first: bool) -> None:
     """Add up to three strips to ``y``, or write their sum there."""
     n = y.size
-    u = x[starts[0] * inner : starts[0] * inner + n]
-    v = x[starts[1] * inner : starts[1] * inner + n] if starts.size > 1 else u
-    w = x[starts[2] * inner : starts[2] * inner + n] if starts.size > 2 else u
+    u = x[starts[0] : starts[0] + n]
+    v = x[starts[1] : starts[1] + n] if starts.size > 1 else u
+    w = x[starts[2] : starts[2] + n] if starts.size > 2 else u
     if first:
         _write(y, u, v, w, starts.size)
     else:
@@ -96,21 +202,6 @@ def _add(y: np.ndarray, u: np.ndarray, v: np.ndarray, w: np.ndarray, taps: int) 
     else:
         for i in range(y.size):
             y[i] = ((y[i] + u[i]) + v[i]) + w[i]
-
-
-@_compile
-def _sum_rest(x: np.ndarray, rest: np.ndarray, sources: np.ndarray, out: np.ndarray) -> None:
-    for a in range(x.shape[0]):
-        for r in range(rest.size):
-            m = rest[r]
-            for b in range(x.shape[2]):
-                out[a, m, b] = 0
-            for t in range(sources.shape[1]):
-                s = sources[r, t]
-                if s < 0:
-                    break
-                for b in range(x.shape[2]):
-                    out[a, m, b] += x[a, s, b]
 
 
 # --- moments of nonlinearities ------------------------------------------------------------------
@@ -207,7 +298,7 @@ def _error_function(dtype: type) -> Pointwise:
     return moments
 
 
-def _loops(moments: Pointwise) -> tuple[Any, Any]:
+def _loops(moments: Pointwise) -> tuple[Any, ...]:
     """Return the loops over operands of one shape, and over all pairs of two batches."""
 
     @_compile
@@ -216,13 +307,27 @@ def _loops(moments: Pointwise) -> tuple[Any, Any]:
             moment[i], slope[i] = moments(k[i], q1[i], q2[i])
 
     @_compile
-    def pairs(k: Any, q1: Any, q2: Any, moment: Any, slope: Any) -> None:
-        for a in range(k.shape[0]):
-            for i in range(k.shape[1]):
-                q, row, second = q1[a, i], k[a, i], q2[a]
-                first_out, second_out = moment[a, i], slope[a, i]
-                for j in range(row.size):
-                    first_out[j], second_out[j] = moments(row[j], q, second[j])
+    def pairs(k: Any, q1: Any, q2: Any, rows1: Any, rows2: Any, moment: Any, slope: Any) -> None:
+        """Several rows at a time, so that vectors are full however few examples there are."""
+        n1, n2 = k.shape[1], k.shape[2]
+        step = max(CHUNK // (n1 * n2), 1)
+        first = np.empty((step, n1, n2), k.dtype)
+        second = np.empty((step, n1, n2), k.dtype)
+        for a in range(0, k.shape[0], step):
+            rows = min(step, k.shape[0] - a)
+            for b in range(rows):
+                one, two = q1[rows1[a + b]], q2[rows2[a + b]]
+                for i in range(n1):
+                    for j in range(n2):
+                        first[b, i, j] = one[i]
+                        second[b, i, j] = two[j]
+            alike(
+                k[a : a + rows].reshape(-1),
+                first[:rows].reshape(-1),
+                second[:rows].reshape(-1),
+                moment[a : a + rows].reshape(-1),
+                slope[a : a + rows].reshape(-1),
+            )
 
     return alike, pairs
 
@@ -243,53 +348,45 @@ def arcsine(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     return _dual("arcsine", at, k, q1, q2)
 
 
-FUSED = {"gather_sum": gather_sum, "rectifier": rectifier, "arcsine": arcsine}
+FUSED: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (gather_sum, gather_sums, affine, rectifier, arcsine)
+}
 
 
 def _dual(name: str, at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     loops = _LOOPS[name].get(k.dtype)
     same = k.dtype == q1.dtype == q2.dtype
-    if loops is None or not (same and _moderate(q1) and _moderate(q2)):
+    if loops is None or not (same and moderate(q1) and moderate(q2)):
         return REFERENCE[name](at, k, q1, q2)
     alike, pairs = loops
     shape = np.broadcast_shapes(k.shape, q1.shape, q2.shape)
-    moment, slope = np.empty(shape, k.dtype), np.empty(shape, k.dtype)
+    moment, slope = empty(shape, k.dtype), empty(shape, k.dtype)
     if not _are_pairs(shape, q1, q2):
         operands = (_whole(x, shape).reshape(-1) for x in (k, q1, q2))
         alike(*operands, moment.reshape(-1), slope.reshape(-1))
         return moment, slope
     lead, (n1, n2) = shape[:-2], shape[-2:]
-    rows = math.prod(lead)
-    whole = (rows, n1, n2)
-    first = _whole(q1, (*lead, n1, 1)).reshape(rows, n1)
-    second = _whole(q2, (*lead, 1, n2)).reshape(rows, n2)
+    whole = (math.prod(lead), n1, n2)
+    first, second = q1.reshape(-1, n1), q2.reshape(-1, n2)
+    rows = _rows(q1.shape[:-2], lead), _rows(q2.shape[:-2], lead)
     k = _whole(k, shape).reshape(whole)
-    pairs(k, first, second, moment.reshape(whole), slope.reshape(whole))
+    pairs(k, first, second, *rows, moment.reshape(whole), slope.reshape(whole))
     return moment, slope
 
 
-def _moderate(q: np.ndarray) -> bool:
-    """Whether products of two such variances keep all their digits."""
-    info = np.finfo(q.dtype)
-    least, most = _extremes(np.ascontiguousarray(q).reshape(-1), info.max)
-    return most < float(info.max) ** 0.45 and least > (float(info.tiny) / info.eps) ** 0.5
-
-
-@_compile
-def _extremes(q: np.ndarray, large: Any) -> tuple[Any, Any]:
-    """The least positive number and the largest one."""
-    least, most = large, large - large
-    for x in q:
-        least = min(least, x if x > 0 else large)
-        most = max(most, x)
-    return least, most
+@lru_cache(maxsize=1024)
+def _rows(few: tuple[int, ...], lead: tuple[int, ...]) -> np.ndarray:
+    """Return which row of an array that broadcasts each row of the result takes."""
+    own = np.arange(math.prod(few)).reshape(few)
+    return np.ascontiguousarray(np.broadcast_to(own, lead)).reshape(-1)
 
 
 def _are_pairs(shape: tuple[int, ...], q1: np.ndarray, q2: np.ndarray) -> bool:
-    if len(shape) < 2 or shape[-1] < LANES or q1.ndim < 1:
+    """Whether every example of one batch meets every one of another."""
+    if len(shape) < 2 or shape[-2:] == (1, 1) or min(q1.ndim, q2.ndim) < 2:
         return False
-    return q1.shape[-1] == 1 and (q2.ndim < 2 or q2.shape[-2] == 1)
+    return q1.shape[-2:] == (shape[-2], 1) and q2.shape[-2:] == (1, shape[-1])
 
 
 def _whole(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ascontiguousarray(np.broadcast_to(x, shape))
+    return np.ascontiguousarray(x if x.shape == shape else np.broadcast_to(x, shape))

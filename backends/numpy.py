@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg, special
 
 from ntcore.backend import Backend, Linalg, Place
+from ntcore.backends.buffers import empty
 from ntcore.backends.numpy_operators import eigenvalues, operator
 from ntcore.ops import REFERENCE, Table
 
@@ -60,15 +61,39 @@ MOST_STRIPS = 16
 
 def _gather_sum(at: Place, x: np.ndarray, table: Table) -> np.ndarray:
     """Slices where a window reads its entries at a few distances, an index elsewhere."""
+    out = empty((x.shape[0], table.index.shape[1], x.shape[2]), x.dtype)
     strips = table.strips
-    if not 0 < len(strips.strips) <= MOST_STRIPS or 2 * len(strips.rest) > table.index.shape[1]:
-        return _gathered(x, table)
-    out = np.empty((x.shape[0], table.index.shape[1], x.shape[2]), dtype=x.dtype)
-    for start, stop, sources in strips.strips:
-        _add_slices(x, out[:, start:stop, :], sources)
-    if len(strips.rest):
-        out[:, strips.rest] = _gathered(x, _rest(table))
+    if 0 < len(strips.strips) <= MOST_STRIPS and 2 * len(strips.rest) <= table.index.shape[1]:
+        for start, stop, sources in strips.strips:
+            _add_slices(x, out[:, start:stop, :], sources)
+        if len(strips.rest):
+            out[:, strips.rest] = _gathered(x, _rest(table))
+    else:
+        _gathered(x, table, out)
     return out
+
+
+def _affine(
+    at: Place, x: np.ndarray, scale: Any = None, bias: Any = None, plus: Any = None
+) -> np.ndarray:
+    given = [y for y in (scale, bias, plus) if y is not None]
+    shape = np.broadcast_shapes(x.shape, *map(np.shape, given))
+    if shape != x.shape or np.result_type(x, *given) != x.dtype:
+        return REFERENCE["affine"](at, x, scale, bias, plus)
+    if not given:
+        return x
+    out = empty(x.shape, x.dtype)
+    if scale is not None:
+        x = np.multiply(x, scale, out=out)
+    if bias is not None:
+        x = np.add(x, bias, out=out)
+    if plus is not None:
+        x = np.add(x, plus, out=out)
+    return x
+
+
+def _product(at: Place, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.multiply(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x.dtype))
 
 
 def _add_slices(x: np.ndarray, y: np.ndarray, sources: tuple[int, ...]) -> None:
@@ -88,9 +113,9 @@ def _rest(table: Table) -> Table:
     return Table(table.strips.sources.T)
 
 
-def _gathered(x: np.ndarray, table: Table) -> np.ndarray:
-    total = _tap(x, table, 0, None)
-    term = np.empty_like(total) if len(table.index) > 1 else None
+def _gathered(x: np.ndarray, table: Table, out: np.ndarray | None = None) -> np.ndarray:
+    total = _tap(x, table, 0, out)
+    term = empty(total.shape, x.dtype) if len(table.index) > 1 else None
     for t in range(1, len(table.index)):
         total += _tap(x, table, t, term)
     return total
@@ -105,12 +130,12 @@ def _tap(x: np.ndarray, table: Table, t: int, out: np.ndarray | None) -> np.ndar
 
 def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     """The reference in its own units where nothing can over- or underflow there."""
-    if not (_moderate(q1) and _moderate(q2)):
+    whole = np.broadcast_shapes(k.shape, q1.shape, q2.shape) == k.shape
+    if not (whole and moderate(q1) and moderate(q2)):
         return REFERENCE["rectifier"](at, k, q1, q2)
-    s = np.multiply(q1, q2)
-    if s.shape != k.shape:
-        s = np.broadcast_to(s, k.shape).copy()
-    square = np.multiply(k, k)
+    s, square = empty(k.shape, k.dtype), empty(k.shape, k.dtype)
+    np.multiply(q1, q2, out=s)
+    np.multiply(k, k, out=square)
     s -= square
     np.maximum(s, 0, out=s)
     np.sqrt(s, out=s)
@@ -118,22 +143,28 @@ def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     np.subtract(math.pi, turned, out=turned)
     if not (q1.all() and q2.all()):
         np.copyto(turned, math.pi / 2, where=(q1 == 0) | (q2 == 0))
-    moment = np.multiply(turned, k)
+    moment = np.multiply(turned, k, out=empty(k.shape, k.dtype))
     moment += s
     moment *= 1 / (2 * math.pi)
     turned *= 1 / (2 * math.pi)
     return moment, turned
 
 
-def _moderate(q: np.ndarray) -> bool:
+def moderate(q: np.ndarray) -> bool:
     """Whether products of two such variances keep all their digits."""
     info = np.finfo(q.dtype)
-    largest = float(q.max(initial=0))
-    smallest = float(q.min(initial=math.inf, where=q > 0))
-    return largest < float(info.max) ** 0.45 and smallest > (float(info.tiny) / info.eps) ** 0.5
+    least, most = float(q.min(initial=math.inf)), float(q.max(initial=0))
+    if least == 0:
+        least = float(q.min(initial=math.inf, where=q > 0))
+    return most < float(info.max) ** 0.45 and least > (float(info.tiny) / info.eps) ** 0.5
 
 
-PLAIN: dict[str, Callable[..., Any]] = {"gather_sum": _gather_sum, "rectifier": _rectifier}
+PLAIN: dict[str, Callable[..., Any]] = {
+    "gather_sum": _gather_sum,
+    "affine": _affine,
+    "product": _product,
+    "rectifier": _rectifier,
+}
 
 
 def _compiled(name: str) -> Callable[..., Any]:
@@ -155,7 +186,7 @@ def _numba() -> Mapping[str, Callable[..., Any]]:
 
 FUSED = dict(PLAIN)
 if importlib.util.find_spec("numba") is not None:
-    FUSED |= {name: _compiled(name) for name in ("gather_sum", "rectifier", "arcsine")}
+    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", "arcsine")}
 
 BACKEND = Backend(
     library="numpy",
@@ -171,7 +202,7 @@ BACKEND = Backend(
     normal=_normal,
     split=split,
     is_rng=lambda x: isinstance(x, np.random.Generator),
-    tile_bytes=lambda device: 1 << 19,
+    tile_bytes=lambda device: 1 << 21,
     workers=lambda device: len(os.sched_getaffinity(0)),
     operator=operator,
     eigenvalues=eigenvalues,

@@ -97,6 +97,30 @@ def _gathers(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ..
     yield "no entry", "fused", (x, Table(np.full((2, 3), -1)))
 
 
+def _several_gathers(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    x, plus = rng.standard_normal((6, 40, 5)), rng.standard_normal((8, 39, 5))
+    window = np.stack([np.arange(39), np.arange(1, 40)])
+    window[0, ::13] = -1
+    tables = Table(rng.integers(-1, 6, (4, 8))), Table(window)
+    yield "two axes", "fused", (x, tables)
+    yield "two axes and what follows", "fused", (x, tables, 0.7, 0.3, plus)
+    yield "two axes and a scale", "fused", (x, tables, 0.7, None, None)
+
+
+def _affines(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    x, y = rng.standard_normal((2, 3, 4, 5))
+    yield "numbers", "fused", (x, 1.3, 0.2, y)
+    yield "an array as scale", "fused", (x, y, None, None)
+    yield "an array as bias", "fused", (x, None, y[:1], y)
+    yield "nothing", "fused", (x, None, None, None)
+
+
+def _products(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    x, y = rng.standard_normal((2, 3, 4, 5))
+    yield "one shape", "fused", (x, y)
+    yield "broadcast", "fused", (x[:, :1], y[:1])
+
+
 def _moments(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     q1, q2 = rng.uniform(0.2, 3.0, (2, 4, 5))
     rho = rng.uniform(-0.95, 0.95, (4, 5))
@@ -117,6 +141,9 @@ def _moments(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ..
 OPERANDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[str, str, tuple[Any, ...]]]]] = {
     "matmul": _matrices,
     "gather_sum": _gathers,
+    "gather_sums": _several_gathers,
+    "affine": _affines,
+    "product": _products,
     "rectifier": _moments,
     "arcsine": _moments,
 }

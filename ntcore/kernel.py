@@ -9,11 +9,12 @@ diagonal are computed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import product
+from typing import Any, TypeVar
 
 from ntcore.backend import Array, Place, host
 from ntcore.beside import make_beside
@@ -26,6 +27,7 @@ from ntcore.sizing import budget, pairs_per_tile, span_of
 from ntcore.source import Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
+S = TypeVar("S")
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
@@ -54,12 +56,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     edges = job.plan.output_edges
     kernels = {e: _Pair(job.at, grid) for e in edges}
     tiles = list(grid)
-
-    def compute(tile: Tile) -> dict[int, tuple[Array, Array | None]]:
-        moments = _tile(job, program, grid, tile, besides)
-        return {edge: _arrays(job, m) for edge, m in moments.items()}
-
-    for done, (tile, arrays) in enumerate(_in_order(job, compute, tiles)):
+    for done, (tile, arrays) in enumerate(_tiles(job, program, grid, tiles, besides)):
         for edge, both in arrays.items():
             kernels[edge].put(tile, *both)
         if progress is not None:
@@ -72,22 +69,55 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     return results
 
 
+def _tiles(
+    job: Job,
+    program: Program | Parts,
+    grid: Grid,
+    tiles: list[Tile],
+    besides: tuple[Beside, Beside],
+) -> Iterator[tuple[Tile, dict[int, tuple[Array, Array | None]]]]:
+    """Yield every tile with the arrays of its output edges; parts of tiles run side by side."""
+
+    def compute(task: tuple[Tile, int]) -> Any:
+        tile, part = task
+        company = _company(job, grid, tile, besides)
+        found = program.part(part, *company.spans, company)
+        return _output(job, program, [found], company) if len(program) == 1 else found
+
+    found = []
+    tasks = product(tiles, range(len(program)))
+    for (tile, _), result in _in_order(job, compute, tasks, len(tiles) * len(program)):
+        found.append(result)
+        if len(program) == 1:
+            yield tile, found.pop()
+        elif len(found) == len(program):
+            yield tile, _output(job, program, found, _company(job, grid, tile, besides))
+            found = []
+
+
+def _output(
+    job: Job, program: Program | Parts, found: list[Any], company: Company
+) -> dict[int, tuple[Array, Array | None]]:
+    moments = program.join(found, company)
+    return {edge: _arrays(job, m) for edge, m in moments.items()}
+
+
 def _in_order(
-    job: Job, compute: Callable[[Tile], T], tiles: list[Tile]
-) -> Iterator[tuple[Tile, T]]:
-    """Yield every tile with its result, in order, a few of them under way at once.
+    job: Job, compute: Callable[[S], T], tasks: Iterable[S], count: int
+) -> Iterator[tuple[S, T]]:
+    """Yield every task with its result, in order, a few of them under way at once.
 
     Threads pay where the library lets go of the interpreter lock inside its operations.
     """
-    workers = 1 if job.traced else min(job.at.backend.workers(job.at.device), len(tiles))
+    workers = 1 if job.traced else min(job.at.backend.workers(job.at.device), count)
     if workers <= 1:
-        for tile in tiles:
-            yield tile, compute(tile)
+        for task in tasks:
+            yield task, compute(task)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[Tile, Future[T]]] = deque()
-        for tile in tiles:
-            waiting.append((tile, pool.submit(copy_context().run, compute, tile)))
+        waiting: deque[tuple[S, Future[T]]] = deque()
+        for task in tasks:
+            waiting.append((task, pool.submit(copy_context().run, compute, task)))
             if len(waiting) > 2 * workers:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -113,13 +143,10 @@ class _Pair:
 # --- one tile -----------------------------------------------------------------------------------
 
 
-def _tile(
-    job: Job, program: Program | Parts, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]
-) -> dict[int, Moments]:
+def _company(job: Job, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]) -> Company:
     one = span_of(job, tile.start1, tile.stop1, grid.step1)
     two = span_of(job, tile.start2, tile.stop2, grid.step2)
-    same = _coincident(job, tile, one, two)
-    return program.run(one, two, Company(job.at, besides, (one, two), same))
+    return Company(job.at, besides, (one, two), _coincident(job, tile, one, two))
 
 
 def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:

@@ -72,12 +72,6 @@ class Moments(Record):
     aside1: Any = leaf(default=None)
     aside2: Any = leaf(default=None)
 
-    def plus(self, other: Moments) -> Moments:
-        """Return the sum of two blocks of one layout, without their sides."""
-        if self.ntk is None or other.ntk is None:
-            return Moments(self.nngp + other.nngp)
-        return Moments(self.nngp + other.nngp, self.ntk + other.ntk)
-
 
 @dataclass(frozen=True)
 class Context:
@@ -93,9 +87,12 @@ class Context:
         The layout that the output block must have.
     ntk : bool
         Whether the NTK is asked for.
+    partial : bool
+        Whether the input holds but a part of what the layer, an additive one, reads.
     """
 
     at: Place
     inputs: tuple[Shape, ...]
     layout: Layout
     ntk: bool
+    partial: bool = False

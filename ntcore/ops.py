@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property, reduce, wraps
+from functools import cached_property, wraps
 from itertools import pairwise
-from operator import add
 from typing import Any, TypeVar
 
 from ntcore.backend import Array, Place, host
@@ -56,28 +55,6 @@ def recording() -> Iterator[dict[str, int]]:
 def matmul(at: Place, a: Array, b: Array) -> Array:
     """Matrix product in the full precision of the data type."""
     return at.xp.matmul(a, b)
-
-
-FEW_CHANNELS = 4
-
-
-def inner_products(at: Place, a: Array, b: Array) -> Array:
-    r"""Return :math:`\sum_c a_{\ldots i c}\, b_{\ldots j c}` as ``(..., n1, n2)``.
-
-    Images have few channels and many positions, and many tiny matrix products cost more than
-    one product of whole arrays for each channel.
-    """
-    if a.ndim == 2 or a.shape[-1] > FEW_CHANNELS:
-        return matmul(at, a, at.xp.matrix_transpose(b))
-    terms = [a[..., :, None, c] * b[..., None, :, c] for c in range(a.shape[-1])]
-    return reduce(add, terms)
-
-
-def paired_products(at: Place, a: Array, b: Array) -> Array:
-    r"""Return :math:`\sum_c a_{\ldots c}\, b_{\ldots c}`, added in the order of inner products."""
-    if a.shape[-1] > FEW_CHANNELS:
-        return at.xp.sum(a * b, axis=-1)
-    return reduce(add, [a[..., c] * b[..., c] for c in range(a.shape[-1])])
 
 
 @fusable
@@ -182,6 +159,42 @@ def gather_sum(at: Place, x: Array, table: Table) -> Array:
             term = xp.where(valid, term, xp.zeros_like(term))
         total = term if total is None else total + term
     return total
+
+
+@fusable
+def gather_sums(
+    at: Place,
+    x: Array,
+    tables: tuple[Table, ...],
+    scale: Any = None,
+    bias: Any = None,
+    plus: Array | None = None,
+) -> Array:
+    r"""Return ``scale * y + bias + plus``, where :math:`y` is gathered on every axis in turn.
+
+    ``x`` has the shape ``(M_1, M_2, ..., B)`` with an axis for each table, the result
+    ``(M_1', M_2', ..., B)``; what is None is left out.
+    """
+    for k, table in enumerate(tables):
+        outer, inner = x.shape[:k], x.shape[k + 1 :]
+        flat = at.xp.reshape(x, (math.prod(outer), x.shape[k], math.prod(inner)))
+        found = gather_sum(at, flat, table)
+        x = at.xp.reshape(found, (*outer, found.shape[1], *inner))
+    return affine(at, x, scale, bias, plus)
+
+
+@fusable
+def affine(at: Place, x: Array, scale: Any = None, bias: Any = None, plus: Any = None) -> Array:
+    """Return ``scale * x + bias + plus``, where what is None is left out."""
+    y = x if scale is None else x * scale
+    y = y if bias is None else y + bias
+    return y if plus is None else y + plus
+
+
+@fusable
+def product(at: Place, x: Array, y: Array) -> Array:
+    """Product of two arrays entry by entry; they broadcast against each other."""
+    return x * y
 
 
 @fusable

@@ -1,76 +1,196 @@
-"""Running a program part by part, where even one pair of examples is too wide for the cache.
+"""Running a program part by part, where a tile of pairs is too wide for the cache.
 
-A layer that adds up all its input's entries, such as a global pool, can take them a few rows of
-the leading axis at a time. What leads to those rows is the same network under a smaller need: the
-planner works it out, and the parts are added as they finish, so that the whole covariance is never
-held. A row of the leading axis holds two offsets that are one size apart, and rows are independent
-below a layer that mixes none.
+The offsets of a covariance do not meet below a layer that mixes them: what leads to a few rows of
+one edge is the same network under a smaller need. So everything up to an edge is computed a few
+rows at a time, all layers for each part, and the parts are put together there. A layer that adds
+its input's entries up, such as a pool, takes each part as it finishes, so that the whole
+covariance of its input is never held.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 
-from ntcore.cov import rows_of
+from ntcore.cov import Cov, joined, layout_of, rows_of
 from ntcore.moments import Moments
-from ntcore.need import Need
+from ntcore.need import Need, Offsets
 from ntcore.plan import Edge, Plan
 from ntcore.planner import narrowed
-from ntcore.program import Company, Job, Program, push
+from ntcore.program import Company, Job, Move, Program, push
 from ntcore.source import Span
+
+#: A tile of fewer pairs than this leaves vectors half empty.
+PAIRS = 16
+#: Parts that compute more than this many times the entries of the whole are not worth it.
+OVERLAP = 1.25
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a plan is cut into parts.
+
+    Attributes
+    ----------
+    edge : int
+        The edge whose rows are shared out.
+    axis : int
+        The spatial axis of these rows.
+    start : int
+        The first step above the cut.
+    pool : int or None
+        The step that takes the parts one by one, where it can: it adds entries up.
+    """
+
+    edge: int
+    axis: int
+    start: int
+    pool: int | None
 
 
 class Parts:
-    """A program whose steps up to an additive layer run once for each part of a need."""
+    """A program whose steps up to an edge run once for each part of the edge's need."""
 
-    def __init__(self, job: Job, cut: int, needs: list[Need]) -> None:
-        step = job.plan.steps[cut]
-        self._edge, self._output = step.inputs[0], step.output
-        plans = [narrowed(job.plan, self._edge, need) for need in needs]
-        self._parts = [Program(replace(job, plan=plan), "cross") for plan in plans]
-        self._pool = Program(job, "cross", cut).move(step.output)
-        self._rest = Program(job, "cross", cut + 1)
-        self.widest = max(p.widest for p in (*self._parts, self._rest))
+    def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
+        plan = job.plan
+        self._at, self._edge, self._axis = job.at, cut.edge, cut.axis
+        plans = narrowed(plan, cut.edge, needs)
+        self._programs = [Program(replace(job, plan=p), "cross") for p in plans]
+        self._into = cut.edge
+        self._pools: list[Move | None] = [None] * len(needs)
+        if cut.pool is not None:
+            self._into = plan.steps[cut.pool].output
+            pool = Program(job, "cross", cut.pool).move(self._into)
+            self._pools = [_taking(plan, cut, pool, need) for need in needs]
+        self._layout = plan.edges[self._into].layout()
+        self._rest = Program(job, "cross", cut.start)
+        self.widest = max(p.widest for p in self._programs)
 
-    def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
-        """Push one tile through every layer; return the moments of the outputs."""
-        total: Moments | None = None
-        for part in self._parts:
-            below = part.run(one, two, company)[self._edge]
-            pooled = push(self._pool, below)
-            total = pooled if total is None else total.plus(pooled)
-        assert total is not None
-        return self._rest.go_on({self._output: company.edge(self._output, total)}, company)
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def part(self, part: int, one: Span, two: Span, company: Company) -> Moments:
+        """Push one tile through the layers below the cut, for one part."""
+        below = self._programs[part].run(one, two, company)[self._edge]
+        pool = self._pools[part]
+        return below if pool is None else push(pool, below)
+
+    def join(self, found: list[Moments], company: Company) -> dict[int, Moments]:
+        """Put the parts of a tile together and push them through the layers above the cut."""
+        tangents = [m.ntk for m in found if m.ntk is not None]
+        nngp = self._joined([m.nngp for m in found])
+        whole = Moments(nngp, self._joined(tangents) if tangents else None)
+        return self._rest.go_on({self._into: company.edge(self._into, whole)}, company)
+
+    def _joined(self, found: list[Cov]) -> Cov:
+        return joined(self._at, found, self._layout, self._axis)
 
 
 def make_program(job: Job, budget: int) -> Program | Parts:
-    """Return the program of the cross block, in parts where one pair exceeds a budget of bytes."""
+    """Return the program of the cross block, in parts where a tile exceeds a budget of bytes."""
     whole = Program(job, "cross")
-    excess = whole.widest * job.plan.blocks * job.plan.itemsize / budget
-    cut = _cut(job.plan)
-    if excess <= 1 or cut is None or job.traced or job.at.backend.stage is not None:
+    if job.traced or job.at.backend.stage is not None:
         return whole
-    return Parts(job, cut, _groups(job.plan.edges[job.plan.steps[cut].inputs[0]], excess))
+    pairs = max(1, min(PAIRS, job.counts[0] * job.counts[1]))
+    pieces = math.ceil(whole.widest * pairs * job.plan.blocks * job.plan.itemsize / budget)
+    cut = _cut(job.plan) if pieces > 1 else None
+    if cut is None:
+        return whole
+    needs = tuple(_groups(job.plan, cut, pieces))
+    return Parts(job, cut, needs) if len(needs) > 1 else whole
 
 
-def _cut(plan: Plan) -> int | None:
-    """Return the first additive step that everything above it passes through."""
-    for n, step in enumerate(plan.steps):
-        above = {i for s in plan.steps[n + 1 :] for i in s.inputs} | set(plan.output_edges)
-        spatial = plan.edges[step.inputs[0]].shape1.ndim > 0
-        if step.layer.additive and spatial and min(above, default=step.output) >= step.output:
-            return n
+# --- where to cut -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _cut(plan: Plan) -> Cut | None:
+    """Return the highest edge that everything passes through and no layer below mixes rows of."""
+    for start in range(len(plan.steps), 0, -1):
+        edge = plan.steps[start - 1].output
+        axis = _longest(plan.edges[edge])
+        if axis is None or not _passes_all(plan, start, edge):
+            continue
+        pool = start if start < len(plan.steps) and plan.steps[start].layer.additive else None
+        cut = Cut(edge, axis, start if pool is None else start + 1, pool)
+        if _is_local(plan, cut):
+            return cut
     return None
 
 
-def _groups(edge: Edge, excess: float) -> list[Need]:
-    """Cut the need of an edge into groups of rows of the leading axis."""
+def _longest(edge: Edge) -> int | None:
+    """Return the axis with most rows, None where no axis has two."""
+    if edge.cross is None or not edge.shape1.ndim:
+        return None
+    rows = [len(r) for r in edge.layout().rows]
+    return rows.index(max(rows)) if max(rows) > 1 else None
+
+
+def _passes_all(plan: Plan, start: int, edge: int) -> bool:
+    """Whether the steps from ``start`` on read nothing from below but one edge."""
+    above = {i for s in plan.steps[start:] for i in s.inputs} | set(plan.output_edges)
+    written = {s.output for s in plan.steps[start:]}
+    return above - written == {edge}
+
+
+def _is_local(plan: Plan, cut: Cut) -> bool:
+    """Whether every second row and the others together take as many entries as all rows."""
+    edge = plan.edges[cut.edge]
     assert edge.cross is not None
-    leading, *others = edge.cross.axes
-    size2 = edge.shape2.spatial[0]
-    rows = rows_of((edge.shape1.spatial[0], size2, leading))
-    each = max(1, int(len(rows) / excess))
+    _, size2, offsets = edge.layout().axis(cut.axis)
+    rows = edge.layout().rows[cut.axis]
+    axes = edge.cross.axes
+    needs = []
+    for group in (rows[::2], rows[1::2]):
+        own = frozenset(d for d in offsets if d % size2 in group)
+        needs.append(Need((*axes[: cut.axis], own, *axes[cut.axis + 1 :])))
+    halves = narrowed(plan, cut.edge, tuple(needs))
+    reached = [e for e in range(len(plan.edges)) if halves[0].edges[e].cross is not None]
+    shared = sum(half.edges[e].entries for half in halves for e in reached)
+    return shared <= OVERLAP * sum(plan.edges[e].entries for e in reached)
+
+
+def _groups(plan: Plan, cut: Cut, pieces: int) -> Iterator[Need]:
+    """Share the rows of an edge out among about as many needs."""
+    edge = plan.edges[cut.edge]
+    assert edge.cross is not None
+    axes = [[offsets] for offsets in edge.cross.axes]
+    order = [cut.axis]
+    if cut.pool is not None and not plan.edges[plan.steps[cut.pool].output].shape1.ndim:
+        order += [k for k in range(len(axes)) if k != cut.axis]
+    for k in order:
+        axes[k] = _shared_out(edge, k, pieces)
+        pieces = math.ceil(pieces / len(axes[k]))
+    return (Need(each) for each in product(*axes))
+
+
+def _shared_out(edge: Edge, k: int, pieces: int) -> list[Offsets]:
+    """Cut the offsets of one axis into groups of whole rows."""
+    axis = edge.layout().axis(k)
+    rows = rows_of(axis)
+    each = math.ceil(len(rows) / pieces)
     groups = [frozenset(rows[i : i + each]) for i in range(0, len(rows), each)]
-    return [
-        Need((frozenset(d for d in leading if d % size2 in group), *others)) for group in groups
-    ]
+    return [frozenset(d for d in axis[2] if d % axis[1] in group) for group in groups]
+
+
+def _taking(plan: Plan, cut: Cut, pool: Move, part: Need) -> Move:
+    """Return an additive layer that takes one part of its input to the rows that read it."""
+    out = plan.edges[pool.output]
+    if not out.shape1.ndim:
+        return pool
+    assert out.cross is not None
+    edge, axes = plan.edges[cut.edge], list(out.cross.axes)
+    size2 = out.shape2.spatial[cut.axis]
+
+    def reads(d: int) -> bool:
+        single = Need((*axes[: cut.axis], frozenset({d}), *axes[cut.axis + 1 :]))
+        below = pool.layer.need(single, edge.shape1, edge.shape2)
+        return not below.axes[cut.axis].isdisjoint(part.axes[cut.axis])
+
+    rows = {d % size2 for d in axes[cut.axis] if reads(d)}
+    axes[cut.axis] = frozenset(d for d in axes[cut.axis] if d % size2 in rows)
+    layout = layout_of(Need(tuple(axes)), out.shape1.spatial, out.shape2.spatial)
+    return replace(pool, ctx=replace(pool.ctx, layout=layout, partial=True))

@@ -57,14 +57,20 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
     return Plan(tuple(steps), tuple(edges), entered, outputs, inputs.pairs, options)
 
 
-@lru_cache(maxsize=1024)
-def narrowed(plan: Plan, edge: int, need: Need) -> Plan:
-    """Return the plan of what leads to one edge, asked for a part of its need alone."""
+@lru_cache(maxsize=256)
+def narrowed(plan: Plan, edge: int, needs: tuple[Need, ...]) -> tuple[Plan, ...]:
+    """Return the plans of what leads to one edge, asked for parts of its need alone."""
     steps = tuple(s for s in plan.steps if s.output <= edge)
-    edges = [replace(e, cross=need if i == edge else None) for i, e in enumerate(plan.edges)]
-    for step in reversed(steps):
-        _ask_inputs(edges, step)
-    return replace(plan, steps=steps, edges=tuple(edges), outputs=edge)
+    silent = tuple(replace(e, cross=None) for e in plan.edges)
+
+    def asked(need: Need) -> Plan:
+        edges = list(silent)
+        edges[edge] = replace(edges[edge], cross=need)
+        for step in reversed(steps):
+            _ask_cross(edges, step)
+        return replace(plan, steps=steps, edges=tuple(edges), outputs=edge)
+
+    return tuple(map(asked, needs))
 
 
 # --- forwards -----------------------------------------------------------------------------------
@@ -155,6 +161,15 @@ def _ask_inputs(edges: list[Edge], step: Step) -> None:
             for block in ("cross", "side1", "side2")
         }
         edges[i] = replace(edge, **found)  # type: ignore[arg-type]
+
+
+def _ask_cross(edges: list[Edge], step: Step) -> None:
+    need = edges[step.output].cross
+    if need is None:
+        return
+    for i in step.inputs:
+        below = step.layer.need(need, edges[i].shape1, edges[i].shape2)
+        edges[i] = replace(edges[i], cross=union([edges[i].cross, below]))
 
 
 def _asked_of(layer: Layer, out: Edge, edge: Edge, block: str) -> Need | None:

@@ -89,8 +89,9 @@ class Program:
             for edge, source in job.sources.items()
             if asked(edges[edge], block)
         ]
+        last = {i: n for n, step in enumerate(job.plan.steps) for i in step.inputs}
         self._moves = [
-            self._move(job, n)
+            self._move(job, n, last)
             for n, step in enumerate(job.plan.steps)
             if n >= start and asked(edges[step.output], block)
         ]
@@ -98,18 +99,29 @@ class Program:
         layouts += [m.ctx.layout for m in self._moves]
         self.widest = max((layout.entries for layout in layouts), default=1)
 
-    def _move(self, job: Job, n: int) -> Move:
+    def _move(self, job: Job, n: int, last: dict[int, int]) -> Move:
         plan, step = job.plan, job.plan.steps[n]
         shapes = tuple(plan.edges[i].shape1 for i in step.inputs)
         ntk = plan.blocks == 2 and self._block == "cross"
         ctx = Context(job.at, shapes, plan.edges[step.output].layout(self._block), ntk)
-        later = {i for s in plan.steps[n + 1 :] for i in s.inputs} | set(self._outputs)
-        done_with = tuple(i for i in set(step.inputs) if i not in later)
+        done_with = tuple(i for i in set(step.inputs) if last[i] == n and i not in self._outputs)
         return Move(ctx, job.layers[n], step.inputs, step.output, done_with)
 
     def move(self, output: int) -> Move:
         """Return the layer that writes an edge."""
         return next(m for m in self._moves if m.output == output)
+
+    def __len__(self) -> int:
+        """Return how many parts there are: see :mod:`ntcore.parts`."""
+        return 1
+
+    def part(self, part: int, one: Span, two: Span, company: Company) -> dict[int, Moments]:
+        """Push one tile through every layer; return the moments of the outputs."""
+        return self.run(one, two, company)
+
+    def join(self, found: list[dict[int, Moments]], company: Company) -> dict[int, Moments]:
+        """Return the only part."""
+        return found[0]
 
     def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""

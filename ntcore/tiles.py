@@ -51,8 +51,8 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
     """Return a grid whose tiles hold about ``pairs`` pairs, and at least one."""
     pairs = max(pairs, 1)
     step1 = max(1, min(n1, math.isqrt(pairs)))
-    if symmetric or min(n1, n2) >= step1:
-        return Grid(n1, n2, step1, step1, symmetric)
+    if symmetric:
+        return Grid(n1, n2, step1, step1, True)
     step2 = max(1, min(n2, pairs // step1))
     return Grid(n1, n2, max(1, min(n1, pairs // step2)), step2, False)
 

@@ -25,10 +25,12 @@ from ntcore.cov.layout import layout_of as layout_of
 from ntcore.cov.layout import positions as positions
 from ntcore.cov.layout import rows_of as rows_of
 from ntcore.cov.read import Tap as Tap
+from ntcore.cov.read import affine as affine
 from ntcore.cov.read import read as read
 from ntcore.cov.read import select as select
 from ntcore.cov.read import total as total
 from ntcore.cov.read import weigh as weigh
+from ntcore.cov.rows import joined as joined
 from ntcore.cov.user import diagonal_of_user as diagonal_of_user
 from ntcore.cov.user import diagonal_to_user as diagonal_to_user
 from ntcore.cov.user import of_user as of_user

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 from ntcore.backend import Array, Place, host
-from ntcore.cov.layout import Cov, Layout, positions
-from ntcore.ops import inner_products, paired_products
+from ntcore.cov.layout import Axis, Cov, Layout, positions
+from ntcore.ops import Table, affine, gather_sums, matmul, product
+
+#: Images have few channels and many positions, and many tiny matrix products cost more than one
+#: product of whole arrays for each channel.
+FEW_CHANNELS = 4
 
 
 def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
@@ -13,11 +20,21 @@ def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
     ``x1`` and ``x2`` have the shape ``(n, *spatial, C)``.
     """
     channels = x1.shape[-1]
-    a = at_first(at, _batch_behind_space(at, x1, layout.ndim), layout)
-    b = at_second(at, _batch_behind_space(at, x2, layout.ndim), layout)
+    x1, x2 = (_batch_behind_space(at, x, layout.ndim) for x in (x1, x2))
+    if layout.ndim and channels <= FEW_CHANNELS:
+        data = _products(at, x1[..., 0], x2[..., 0], layout)
+        for c in range(1, channels):
+            data = affine(at, _products(at, x1[..., c], x2[..., c], layout), None, None, data)
+        return Cov(affine(at, data, 1 / channels), layout)
+    a, b = at_first(at, x1, layout), at_second(at, x2, layout)
     if layout.paired:
-        return Cov(paired_products(at, a, b) / channels, layout)
-    return Cov(inner_products(at, a, b) / channels, layout)
+        return Cov(at.xp.sum(a * b, axis=-1) / channels, layout)
+    return Cov(matmul(at, a, at.xp.matrix_transpose(b)) / channels, layout)
+
+
+def _products(at: Place, x1: Array, x2: Array, layout: Layout) -> Array:
+    """Return the products of every two numbers that a block compares."""
+    return product(at, *spread(at, x1, x2, layout))
 
 
 def variances(cov: Cov) -> Array:
@@ -80,8 +97,15 @@ def at_first(at: Place, x: Array, layout: Layout) -> Array:
 
 def at_second(at: Place, x: Array, layout: Layout) -> Array:
     """Read ``(Q1, Q2, ..., rest)`` at the second position of every row and first position."""
-    for k in range(layout.ndim):
-        _, q = positions(layout.axis(k))
-        x = at.xp.take(x, at.index(q.reshape(-1)), axis=2 * k)
-        x = at.xp.reshape(x, (*x.shape[: 2 * k], *q.shape, *x.shape[2 * k + 1 :]))
-    return x
+    if not layout.ndim:
+        return x
+    space, rest = x.shape[: layout.ndim], x.shape[layout.ndim :]
+    tables = tuple(_second(layout.axis(k)) for k in range(layout.ndim))
+    found = gather_sums(at, at.xp.reshape(x, (*space, math.prod(rest))), tables)
+    return at.xp.reshape(found, (*layout.space, *rest))
+
+
+@lru_cache(maxsize=1024)
+def _second(axis: Axis) -> Table:
+    """Return which second position every entry of an axis compares."""
+    return Table(positions(axis)[1].reshape(1, -1))

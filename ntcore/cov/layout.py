@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ntcore.backend import Array, host
@@ -32,15 +32,21 @@ class Layout:
         """Number of spatial axes."""
         return len(self.sizes1)
 
-    @property
+    @cached_property
     def rows(self) -> tuple[tuple[int, ...], ...]:
         """The rows stored on each axis, in ascending order."""
         return tuple(rows_of(self.axis(k)) for k in range(self.ndim))
 
-    @property
+    @cached_property
+    def space(self) -> tuple[int, ...]:
+        """The shape of a block without its examples."""
+        pairs = zip(self.rows, self.sizes1, strict=True)
+        return tuple(n for rows, size in pairs for n in (len(rows), size))
+
+    @cached_property
     def entries(self) -> int:
         """Stored entries per pair of examples."""
-        return math.prod(len(r) * s for r, s in zip(self.rows, self.sizes1, strict=True))
+        return math.prod(self.space)
 
     def axis(self, k: int) -> Axis:
         """Return the sizes and offsets of one axis."""
@@ -54,6 +60,7 @@ def rows_of(axis: Axis) -> tuple[int, ...]:
     return tuple(sorted({d % size2 for d in offsets}))
 
 
+@lru_cache(maxsize=8192)
 def layout_of(
     need: Need, sizes1: tuple[int, ...], sizes2: tuple[int, ...], paired: bool = False
 ) -> Layout:

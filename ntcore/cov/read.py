@@ -6,15 +6,16 @@ import math
 from functools import lru_cache
 from typing import Any
 
+from ntcore import ops
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Axis, Cov, Layout, positions, rows_of
-from ntcore.ops import Table, gather_sum, leading_sum
+from ntcore.ops import Table, gather_sum, gather_sums, leading_sum
 
 Tap = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @lru_cache(maxsize=4096)
-def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> Table:
+def _table(before: Axis, after: Axis, taps: tuple[Tap, ...], partial: bool) -> Table:
     """Return, for each tap and output entry of one axis, the input entry that it reads."""
     np = host().namespace
     (size1, size2, have), want = before, after[2]
@@ -28,23 +29,48 @@ def _table(before: Axis, after: Axis, taps: tuple[Tap, ...]) -> Table:
         p, q = np.asarray(sources1)[p_out], np.asarray(sources2)[q_out]
         row = place[(q - p) % size2]
         read = (p >= 0) & (q >= 0)
-        if bool(np.any(wanted & read & ~np.isin(q - p, list(have)))):
+        if not partial and bool(np.any(wanted & read & ~np.isin(q - p, list(have)))):
             raise AssertionError("the plan holds too few offsets for this layer")
         index.append(np.where(read & (row >= 0), row * size1 + p, -1).reshape(-1))
     return Table(np.stack(index))
 
 
-def read(at: Place, cov: Cov, out: Layout, taps: tuple[tuple[Tap, ...], ...]) -> Cov:
+@lru_cache(maxsize=8192)
+def _tables(
+    before: Layout, after: Layout, taps: tuple[tuple[Tap, ...], ...], partial: bool
+) -> tuple[Table, ...]:
+    """Return the table of every axis."""
+    axes = range(after.ndim)
+    return tuple(_table(before.axis(k), after.axis(k), taps[k], partial) for k in axes)
+
+
+def read(
+    at: Place,
+    cov: Cov,
+    out: Layout,
+    taps: tuple[tuple[Tap, ...], ...],
+    partial: bool = False,
+    scale: Any = None,
+    bias: Any = None,
+    plus: Cov | None = None,
+) -> Cov:
     r"""Return :math:`K'[p, p'] = \sum_t K[a_t(p), b_t(p')]` on every axis in turn.
 
     ``taps[k]`` lists, for axis ``k``, the pairs ``(a_t, b_t)`` of source positions of every
-    output position, with -1 where the source is padding.
+    output position, with -1 where the source is padding. Of a partial block only what is there is
+    added. The result is that of :func:`affine`, in the same pass.
     """
-    data, now = cov.data, cov.layout
-    for k in range(out.ndim):
-        table = _table(now.axis(k), out.axis(k), taps[k])
-        data = gather(at, data, k, table, (len(out.rows[k]), out.sizes1[k]))
-    return Cov(data, out)
+    shape = cov.data.shape
+    examples, tables = shape[2 * out.ndim :], _tables(cov.layout, out, taps, partial)
+    sizes = [shape[2 * k] * shape[2 * k + 1] for k in range(out.ndim)]
+    data = at.xp.reshape(cov.data, (*sizes, math.prod(examples)))
+    if plus is None:
+        found = gather_sums(at, data, tables, scale, bias)
+    else:
+        sizes = [table.index.shape[1] for table in tables]
+        more = at.xp.reshape(plus.data, (*sizes, data.shape[-1]))
+        found = gather_sums(at, data, tables, scale, bias, more)
+    return Cov(at.xp.reshape(found, (*out.space, *examples)), out)
 
 
 def gather(at: Place, data: Array, k: int, table: Table, after: tuple[int, ...]) -> Array:
@@ -57,8 +83,18 @@ def gather(at: Place, data: Array, k: int, table: Table, after: tuple[int, ...])
     return at.xp.reshape(gather_sum(at, flat, table), (*outer, *after, *inner))
 
 
+def affine(at: Place, cov: Cov, scale: Any, bias: Any = None, plus: Cov | None = None) -> Cov:
+    """Return ``scale * K + bias + plus``, where what is None is left out."""
+    if scale is None and bias is None and plus is None:
+        return cov
+    more = None if plus is None else plus.data
+    return Cov(ops.affine(at, cov.data, scale, bias, more), cov.layout)
+
+
 def select(at: Place, cov: Cov, out: Layout) -> Cov:
     """Return the rows of a block that a layout asks for."""
+    if cov.layout is out:
+        return cov
     if any(not want <= have for have, want in zip(cov.layout.offsets, out.offsets, strict=True)):
         raise AssertionError("the plan holds too few offsets for this layer")
     data = cov.data

@@ -19,11 +19,12 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ntcore.backend import Array, Place
-from ntcore.cov import Cov, put_variances, select, spread, variances
+from ntcore.backend import Array, Place, is_number
+from ntcore.cov import Cov, affine, put_variances, select, spread, variances
 from ntcore.errors import PlanError
 from ntcore.moments import Context, Moments, Traits
 from ntcore.need import Need, diagonal
+from ntcore.ops import product
 from ntcore.record import Record
 from ntcore.shape import Axes, Shape
 
@@ -196,6 +197,13 @@ class Linear(Layer):
     def mix(self, ctx: Context, cov: Cov) -> Cov:
         """Return the block of the output with unit weights and no bias, in ``ctx.layout``."""
 
+    def mixed(self, ctx: Context, cov: Cov, scale: Any, bias: Any, plus: Cov | None) -> Cov:
+        """Return ``scale * mix(cov) + bias + plus``, where what is None is left out.
+
+        A layer that mixes by a sum of entries can do all of it in one pass.
+        """
+        return affine(ctx.at, self.mix(ctx, cov), scale, bias, plus)
+
     def coefficients(self, ctx: Context, m: Moments) -> Coefficients:
         """Return the scales; by default a layer has no parameters and only mixes."""
         return Coefficients()
@@ -203,17 +211,16 @@ class Linear(Layer):
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         (m,) = inputs
         c = self.coefficients(ctx, m)
-        mixed = self.mix(ctx, m.nngp)
-        nngp = mixed.affine(c.scale, c.bias)
+        scale = None if is_number(c.scale) and c.scale == 1 else c.scale
+        nngp = self.mixed(ctx, m.nngp, scale, c.bias, None)
         if not ctx.ntk:
             return Moments(nngp)
         own = nngp if c.trained == "output" else None
         if c.trained == "weights":
-            own = mixed.affine(c.weight, c.trained_bias)
+            own = self.mixed(ctx, m.nngp, c.weight, c.trained_bias, None)
         if m.ntk is None:
             return Moments(nngp, own)
-        below = self.mix(ctx, m.ntk).affine(c.scale)
-        return Moments(nngp, below if own is None else below + own)
+        return Moments(nngp, self.mixed(ctx, m.ntk, scale, None, own))
 
 
 class Elementwise(Layer):
@@ -270,8 +277,11 @@ class Elementwise(Layer):
         if m.same is not None:
             k = put_variances(ctx.at, k, q1, m.same)
         moment, slope = self.dual(ctx.at, k.data, q1, q2)
-        ntk = None if m.ntk is None else select(ctx.at, m.ntk, ctx.layout).times(slope)
-        return Moments(Cov(moment, ctx.layout), ntk)
+        nngp = Cov(moment, ctx.layout)
+        if m.ntk is None:
+            return Moments(nngp)
+        below = select(ctx.at, m.ntk, ctx.layout)
+        return Moments(nngp, Cov(product(ctx.at, below.data, slope), ctx.layout))
 
     def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         return self.fn(run.at, inputs[0])

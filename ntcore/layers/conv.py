@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from ntcore.backend import Array, Place
-from ntcore.cov import Cov, read
+from ntcore.cov import Cov, affine, read
 from ntcore.errors import ArgumentError
 from ntcore.layers import weights
 from ntcore.layers.base import Coefficients, Linear, Params, Run, whole_positions
@@ -115,10 +116,7 @@ class Conv(Linear):
 
     @property
     def _specs(self) -> tuple[str, str, str]:
-        if self.dimension_numbers is not None:
-            return self.dimension_numbers
-        space = "".join(chr(ord("a") + i) for i in range(len(self.filter_shape)))
-        return f"N{space}C", f"{space}IO", f"N{space}C"
+        return self.dimension_numbers or _channels_last(len(self.filter_shape))
 
     @property
     def _out(self) -> int:
@@ -126,9 +124,7 @@ class Conv(Linear):
 
     def _by_axis(self, values: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
         """Return values given in the filter's order in ntcore's order of spatial axes."""
-        lhs, rhs, _ = self._specs
-        named = dict(zip((c for c in rhs if c not in "IO"), values, strict=True))
-        return tuple(named[lhs[i]] for i in axes.spatial)
+        return _by_axis(values, self._specs, axes)
 
     def _windows(self, sizes: tuple[int, ...], axes: Axes) -> Windows:
         steps = None if self.strides is None else self._by_axis(self.strides, axes)
@@ -174,11 +170,16 @@ class Conv(Linear):
         return weights.coefficients(self, ctx.at, taps, ctx.inputs[0].channels)
 
     def mix(self, ctx: Context, cov: Cov) -> Cov:
+        return self.mixed(ctx, cov, None, None, None)
+
+    def mixed(self, ctx: Context, cov: Cov, scale: Any, bias: Any, plus: Cov | None) -> Cov:
         axes = ctx.inputs[0].axes
         one = self._windows(cov.layout.sizes1, axes)
         two = self._windows(cov.layout.sizes2, axes)
         taps = tuple(shared_taps(a, b) for a, b in zip(one, two, strict=True))
-        return read(ctx.at, cov, ctx.layout, taps)
+        if not taps:
+            return affine(ctx.at, cov, scale, bias, plus)
+        return read(ctx.at, cov, ctx.layout, taps, False, scale, bias, plus)
 
     # finite width
 
@@ -225,3 +226,16 @@ class Conv(Linear):
         windows = self._finite_windows(x)
         flat = (x.shape[0], math.prod(v.out for v in windows), -1, x.shape[-1])
         return (w, b), (unpatch(run.at, run.at.xp.reshape(below, flat), windows),)
+
+
+@lru_cache(maxsize=16)
+def _channels_last(ndim: int) -> tuple[str, str, str]:
+    space = "".join(chr(ord("a") + i) for i in range(ndim))
+    return f"N{space}C", f"{space}IO", f"N{space}C"
+
+
+@lru_cache(maxsize=1024)
+def _by_axis(values: tuple[int, ...], specs: tuple[str, str, str], axes: Axes) -> tuple[int, ...]:
+    lhs, rhs, _ = specs
+    named = dict(zip((c for c in rhs if c not in "IO"), values, strict=True))
+    return tuple(named[lhs[i]] for i in axes.spatial)

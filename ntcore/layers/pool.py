@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov import Cov, read, weigh
@@ -34,6 +34,7 @@ class _Pool(Linear):
     padding: str
     batch_axis: int
     channel_axis: int
+    additive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         settle_window(self, "window_shape")
@@ -70,7 +71,7 @@ class _Pool(Linear):
         one = self._windows(cov.layout.sizes1, axes)
         two = self._windows(cov.layout.sizes2, axes)
         taps = tuple(independent_taps(a, b) for a, b in zip(one, two, strict=True))
-        summed = read(ctx.at, cov, ctx.layout, taps)
+        summed = read(ctx.at, cov, ctx.layout, taps, ctx.partial)
         return weigh(ctx.at, summed, self._weights(one), self._weights(two))
 
     def _scale(self, at: Place, windows: Windows) -> Array:
