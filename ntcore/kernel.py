@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeVar
 
-from ntcore.backend import Array, Place, host
+from ntcore.backend import Array, host
 from ntcore.beside import make_beside
 from ntcore.company import Beside, Company
 from ntcore.cov import Cov, diagonal_to_user, to_user
@@ -54,7 +54,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     program = make_program(job, budget(job))
     grid = make_grid(*job.counts, pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
     edges = job.plan.output_edges
-    kernels = {e: _Pair(job.at, grid) for e in edges}
+    kernels = {e: _Pair(job, grid) for e in edges}
     tiles = list(grid)
     for done, (tile, arrays) in enumerate(_tiles(job, program, grid, tiles, besides)):
         for edge, both in arrays.items():
@@ -128,8 +128,9 @@ def _in_order(
 class _Pair:
     """The two arrays of an output edge in the making."""
 
-    def __init__(self, at: Place, grid: Grid) -> None:
-        self._parts = Assembly(at, grid), Assembly(at, grid)
+    def __init__(self, job: Job, grid: Grid) -> None:
+        nngp, ntk = (Assembly(job.at, grid, job.diagonal_spatial) for _ in range(2))
+        self._parts = nngp, ntk
 
     def put(self, tile: Tile, *arrays: Array | None) -> None:
         for part, x in zip(self._parts, arrays, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ntcore.backend import Array, Place
 
@@ -58,20 +57,26 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
 
 
 class Assembly:
-    """The tiles of one array ``(n1, n2, ...)``, filled in where arrays can be written to."""
+    """The tiles of one array ``(n1, n2, ...)``, filled in where arrays can be written to.
 
-    def __init__(self, at: Place, grid: Grid) -> None:
-        self._at, self._grid = at, grid
+    ``diagonal_spatial`` says that the array has one axis for each spatial axis, and not two.
+    """
+
+    def __init__(self, at: Place, grid: Grid, diagonal_spatial: bool = False) -> None:
+        self._at, self._grid, self._diagonal_spatial = at, grid, diagonal_spatial
         self._whole: Array = None
         self._parts: dict[tuple[int, int], Array] = {}
 
     def put(self, tile: Tile, x: Array) -> None:
         """Add a tile; in a symmetric grid its mirror image is added too."""
         if self._grid.symmetric and tile.on_diagonal:
-            x = (x + mirrored(self._at, x)) / 2
+            x = (x + self._mirrored(x)) / 2
         self._put(tile.start1, tile.start2, x)
         if self._grid.symmetric and not tile.on_diagonal:
-            self._put(tile.start2, tile.start1, mirrored(self._at, x))
+            self._put(tile.start2, tile.start1, self._mirrored(x))
+
+    def _mirrored(self, x: Array) -> Array:
+        return mirrored(self._at, x, self._diagonal_spatial)
 
     def _put(self, i: int, j: int, x: Array) -> None:
         if not self._at.backend.mutable:
@@ -101,9 +106,8 @@ class Assembly:
         return concat(rows, axis=0) if len(rows) > 1 else rows[0]
 
 
-def mirrored(at: Place, x: Array) -> Array:
-    """Exchange the two examples, and the two positions on every spatial axis."""
-    order: list[Any] = [1, 0]
-    for k in range(2, x.ndim, 2):
-        order += [k + 1, k]
-    return at.xp.permute_dims(x, tuple(order))
+def mirrored(at: Place, x: Array, diagonal_spatial: bool) -> Array:
+    """Exchange the two examples, and the two positions on every spatial axis that has two."""
+    both = [i for k in range(2, x.ndim, 2) for i in (k + 1, k)]
+    space = range(2, x.ndim) if diagonal_spatial else both
+    return at.xp.permute_dims(x, (1, 0, *space))

@@ -164,7 +164,7 @@ def test_asymmetric_layer():
 
 def test_bits_that_are_not_symmetric(monkeypatch):
     straight = tiles.mirrored
-    monkeypatch.setattr(tiles, "mirrored", lambda at, x: straight(at, x) * (1 + 1e-15))
+    monkeypatch.setattr(tiles, "mirrored", lambda *args: straight(*args) * (1 + 1e-15))
     monkeypatch.setattr(tiles.Tile, "on_diagonal", False)
     monkeypatch.setattr(tiles.Grid, "__iter__", lambda grid: iter(_pairs(grid)))
     caught("symmetry", Sound, "symmetric")
