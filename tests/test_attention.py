@@ -37,6 +37,10 @@ def close(got: Any, want: Any) -> bool:
     return bool(np.max(np.abs(got - want)) <= TOLERANCE * (np.max(np.abs(want)) or 1.0))
 
 
+SOFT = ATTENTION(3, 4, 2, 2, pos_emb_type="SUM", val_pos_emb=True)
+SQUARE = ATTENTION(3, 4, 2, 2, False, attention_mechanism="IDENTITY", causal=True)
+
+
 # --- neural_tangents ----------------------------------------------------------------------------
 
 
@@ -137,6 +141,23 @@ def test_softmax_of_large_scores_is_finite_in_single_precision(backend: Library)
 
 def wide(backend: Library) -> bool:
     return "float64" in backend.dtypes()
+
+
+def test_a_pattern_is_an_array_of_any_library(backend: Library) -> None:
+    table = backend.record.asarray(np.array(NEAR), None, None)
+    net, same = (ATTENTION(3, 4, 2, 2, attention_pattern=t) for t in (table, NEAR))
+    assert net == same == eval(repr(net), vars(stax))
+    large = ATTENTION(3, 4, 2, 2, attention_pattern=np.eye(64, dtype=bool))
+    assert "<64 by 64 booleans>" in repr(large)
+
+
+def test_offset_zero_alone_is_a_part_of_the_whole(backend: Library) -> None:
+    x = backend.asarray(INPUTS["image"])
+    for net in (SOFT, SQUARE):
+        for get in ("nngp", "ntk"):
+            whole = backend.to_numpy(net.kernel_fn(x, None, get))
+            part = net.kernel_fn(x, None, get, diagonal_spatial=True)
+            assert close(backend.to_numpy(part), np.einsum("abppqq->abpq", whole))
 
 
 def test_enumerations_are_names() -> None:

@@ -25,7 +25,8 @@ NET = stax.serial(
     stax.Dense(2),
 )
 LAYERS = [c for c in vars(layers).values() if isinstance(c, type) and issubclass(c, Record)]
-EXAMPLES = [e for c in LAYERS if hasattr(c, "examples") for e in c.examples()]
+MADE = [e for c in LAYERS if hasattr(c, "examples") for e in c.examples()]
+EXAMPLES = [e[0] if isinstance(e, tuple) else e for e in MADE]
 
 
 def test_a_network_is_neural_tangents_triple():
@@ -69,6 +70,10 @@ def test_shapes_without_a_final_pool_are_never_reversed():
     np.testing.assert_allclose(
         diagonal.nngp, np.einsum("ijhhww->ijhw", direct), rtol=1e-13, atol=1e-15
     )
+    alone = net.kernel_fn(X1, None, "nngp", diagonal_spatial=True)
+    np.testing.assert_array_equal(alone, net.kernel_fn(X1, X1 + 0, "nngp", diagonal_spatial=True))
+    same = np.einsum("ihwc,jhwc->ijhw", X1, X1) / 3
+    np.testing.assert_allclose(alone, same, rtol=1e-13, atol=1e-15)
     whole = net.kernel_fn(X1, X2, diagonal_batch=False)
     np.testing.assert_allclose(whole.cov2, net.kernel_fn(X2, None, "nngp"), rtol=1e-13)
 

@@ -83,6 +83,13 @@ class GlobalSelfAttention(Layer):
         If the input has no spatial axis, or a size does not fit the embeddings or the pattern.
     PlanError
         If a kernel is asked of a nonlinear mechanism without ``linear_scaling``: none is known.
+
+    Notes
+    -----
+    ``causal`` and ``attention_pattern`` are ntcore's own. neural_tangents raises where there are
+    embeddings and the two batches have positions of different number, ignores
+    ``pos_emb_decay_fn`` in finite networks, refuses masks on the inputs of a first layer, and
+    takes vectors for a single position; here all of these work but the last, which is an error.
     """
 
     n_chan_out: int
@@ -125,7 +132,7 @@ class GlobalSelfAttention(Layer):
         }
         decaying: dict[str, Any] = {
             "pos_emb_p_norm": 1,
-            "pos_emb_decay_fn": _inverse,
+            "pos_emb_decay_fn": inverse,
             "val_pos_emb": True,
         }
         plain: dict[str, Any] = {"linear_scaling": False, "attention_mechanism": "IDENTITY"}
@@ -180,6 +187,6 @@ class GlobalSelfAttention(Layer):
         return own, (below,)
 
 
-def _inverse(distance: Array) -> Array:
-    """A decay, for the examples."""
+def inverse(distance: Array) -> Array:
+    """Return a decay, for the examples."""
     return 1 / (1 + distance)

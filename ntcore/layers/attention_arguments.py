@@ -9,6 +9,7 @@ from typing import Any
 from ntcore.backend import is_number
 from ntcore.errors import ArgumentError, ShapeError
 from ntcore.layers.attention_weights import AttentionMechanism, as_pattern
+from ntcore.layers.custom import named
 from ntcore.layers.embedding import PositionalEmbedding
 from ntcore.layers.weights import check_std
 from ntcore.record import settle
@@ -31,7 +32,7 @@ def settle_attention(layer: Any) -> None:
     _settle_member(layer, "attention_mechanism", AttentionMechanism)
     _settle_member(layer, "pos_emb_type", PositionalEmbedding)
     settle(layer, "attention_pattern", as_pattern(layer.attention_pattern, name))
-    _check_distance(layer, name)
+    _settle_distance(layer, name)
 
 
 def _settle_member(layer: Any, argument: str, members: type[enum.Enum]) -> None:
@@ -48,7 +49,7 @@ def _settle_member(layer: Any, argument: str, members: type[enum.Enum]) -> None:
     settle(layer, argument, given)
 
 
-def _check_distance(layer: Any, name: str) -> None:
+def _settle_distance(layer: Any, name: str) -> None:
     norm, decay = layer.pos_emb_p_norm, layer.pos_emb_decay_fn
     if not (is_number(norm) and math.isfinite(norm) and norm > 0):
         raise ArgumentError(f"{name} got pos_emb_p_norm={norm!r}; give a positive number.")
@@ -57,6 +58,8 @@ def _check_distance(layer: Any, name: str) -> None:
             f"{name} got pos_emb_decay_fn={decay!r}; give a function of an array of distances, "
             "or None."
         )
+    if decay is not None:
+        settle(layer, "pos_emb_decay_fn", named(decay))
 
 
 def check_input(layer: Any, shape: Shape) -> None:

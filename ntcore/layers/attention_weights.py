@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ntcore.backend import Array, Place, host
+from ntcore.backend import Array, Place, host, loaded
 from ntcore.errors import ArgumentError
+
+#: Positions of the largest pattern that is written out.
+SHOWN = 8
 
 
 class AttentionMechanism(enum.Enum):
@@ -40,13 +43,25 @@ class Pattern:
     size: int
     table: bytes
 
+    def __repr__(self) -> str:
+        if self.size > SHOWN:
+            return f"<{self.size} by {self.size} booleans>"
+        return repr(self.rows.tolist())
+
+    @property
+    def rows(self) -> Any:
+        """The table as a host array."""
+        np = host().namespace
+        return np.frombuffer(self.table, dtype=bool).reshape(self.size, self.size)
+
 
 def as_pattern(values: Any, name: str) -> Pattern | None:
     """Return a table of booleans as a :class:`Pattern`, or raise :class:`ArgumentError`."""
     if values is None or isinstance(values, Pattern):
         return values
     np = host().namespace
-    table = np.asarray(values)
+    owner = next((b for b in loaded() if b.owns(values)), host())
+    table = np.asarray(values if owner is host() else owner.to_numpy(values))
     if table.ndim != 2 or table.shape[0] != table.shape[1] or table.dtype != np.bool_:
         raise ArgumentError(
             f"{name} got an attention_pattern of shape {tuple(table.shape)} and type "
@@ -63,7 +78,7 @@ def barred(pattern: Pattern | None, causal: bool, sizes: tuple[int, ...]) -> Any
     np, size = host().namespace, math.prod(sizes)
     table = np.zeros((size, size), dtype=bool)
     if pattern is not None:
-        table |= ~np.frombuffer(pattern.table, dtype=bool).reshape(size, size)
+        table |= ~pattern.rows
     return table | ~np.tri(size, dtype=bool) if causal else table
 
 
