@@ -9,6 +9,7 @@ import numpy as np
 
 from ntcore.backend import Backend, Place, host
 from ntcore.conformance.fixtures import Library, library, usable, using
+from ntcore.conformance.inputs import patterns
 from ntcore.entry import Extras, kernels_of
 from ntcore.model import Model
 from ntcore.plan import Options
@@ -73,8 +74,15 @@ class Bench:
         options: Options = EVERYTHING,
         extras: Extras | None = None,
     ) -> Kernel:
-        """Return the kernel of NumPy inputs, in the library's own arrays."""
+        """Return the kernel of NumPy inputs, in the library's own arrays.
+
+        Layers that read a pattern get the one of their example unless there is one in ``extras``.
+        """
         one, two = self.array(x1), None if x2 is None else self.array(x2)
+        extras = extras or Extras()
+        if extras.pattern is None:
+            graphs = patterns(network, one.shape, None if two is None else two.shape)
+            extras = replace(extras, pattern=graphs)
         with using(self.record):
             return kernels_of(network, one, two, options, extras)
 

@@ -10,7 +10,7 @@ import numpy as np
 from ntcore.conformance.bench import Bench
 from ntcore.conformance.cases import Case
 from ntcore.conformance.fixtures import using
-from ntcore.conformance.inputs import generic
+from ntcore.conformance.inputs import generic, patterns
 from ntcore.conformance.measure import Measures, close, holds
 from ntcore.conformance.networks import plan_of
 from ntcore.model import Model
@@ -29,10 +29,12 @@ STEP = 1e-5
 def check(bench: Bench, case: Case) -> Measures:
     """Compare shapes with the plan, and the reverse rule with the library's or differences."""
     model, x = Model(case.network), bench.array(generic(case.shape1, COUNT, 6))
+    graphs = patterns(case.network, x.shape)
+    beside = {"rng": SEED, "pattern": None if graphs is None else graphs[0]}
     with using(bench.record):
         planned, params = model.init_fn(0, case.shape1.full(COUNT), like=x)
-        out, pull = model.vjp_fn(params, x, rng=SEED)
-        applied = model.apply_fn(params, x, rng=SEED)
+        out, pull = model.vjp_fn(params, x, **beside)
+        applied = model.apply_fn(params, x, **beside)
         edges = plan_of(case.network, case.shape1, case.shape1)
         shape = edges.edges[edges.outputs].shape1.full(COUNT)
         yield holds("shape of init", planned == shape, f"{planned}, planned {shape}")
@@ -47,7 +49,7 @@ def check(bench: Bench, case: Case) -> Measures:
         point = [*iter_leaves(params), x]
         yield from _shapes(bench, point, grads)
         compare = _by_differences if bench.record.vjp is None else _by_library
-        yield from compare(bench, _function(model, params), point, weights, grads)
+        yield from compare(bench, _function(model, params, beside), point, weights, grads)
 
 
 def _types(bench: Bench, params: Any, out: Any, x: Any) -> Measures:
@@ -61,13 +63,13 @@ def _shapes(bench: Bench, point: list[Any], grads: list[np.ndarray]) -> Measures
     yield holds("shapes of gradients", shapes[0] == shapes[1], f"{shapes[1]}, not {shapes[0]}")
 
 
-def _function(model: Model, params: Any) -> Callable[..., Any]:
+def _function(model: Model, params: Any, beside: dict[str, Any]) -> Callable[..., Any]:
     """Return the function from a flat list of parameters, and inputs, to outputs."""
 
     def fn(*point: Any) -> Any:
         weights = iter(point[:-1])
         drawn = map_leaves(params, lambda _: next(weights))
-        return model.apply_fn(drawn, point[-1], rng=SEED)
+        return model.apply_fn(drawn, point[-1], **beside)
 
     return fn
 

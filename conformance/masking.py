@@ -7,7 +7,7 @@ import numpy as np
 from ntcore.conformance.bench import BLOCKS, EVERYTHING, Bench
 from ntcore.conformance.cases import Case
 from ntcore.conformance.fixtures import using
-from ntcore.conformance.inputs import examples, pair
+from ntcore.conformance.inputs import examples, pair, patterns
 from ntcore.conformance.measure import Measures, close, holds
 from ntcore.entry import Extras
 from ntcore.layers.base import Layer
@@ -54,10 +54,12 @@ def _masks(bench: Bench, case: Case, x1: np.ndarray, x2: np.ndarray) -> Measures
     for name in BLOCKS:
         hidden = bench.numpy(getattr(again, name)), bench.numpy(getattr(k, name))
         yield holds(f"{name} is 0 at masked positions", np.array_equal(*hidden))
-    model, x = Model(case.network), bench.array(x1)
+    model, x, graphs = Model(case.network), bench.array(x1), patterns(case.network, x1.shape)
     with using(bench.record):
         _, params = model.init_fn(0, x1.shape, like=x)
-        out = model.apply_fn(params, x, rng=0, mask_constant=MARK.mask_constant)
+        out = model.apply_fn(
+            params, x, rng=0, pattern=graphs and graphs[0], mask_constant=MARK.mask_constant
+        )
     masks = bench.numpy(out.mask), bench.numpy(k.mask1)
     same = np.array_equal(*np.broadcast_arrays(*masks))
     yield holds("the mask of apply_fn is that of kernel_fn", same)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ntcore.conformance.bench import Bench
 from ntcore.conformance.cases import Case
-from ntcore.conformance.inputs import generic
+from ntcore.conformance.inputs import generic, patterns
 from ntcore.conformance.measure import Measure, Measures
 from ntcore.conformance.networks import around, plan_of, serial
 from ntcore.conformance.tolerances import STANDARD_ERRORS, tolerance
@@ -41,6 +41,11 @@ class Sample:
     read: Serial
     x: np.ndarray
     axes: Axes
+    patterns: tuple[np.ndarray, np.ndarray] | None
+
+    def beside(self, seed: int) -> dict[str, Any]:
+        """Return what layers of a finite network may ask for beside their input."""
+        return {"rng": DRAWS + seed, "pattern": None if self.patterns is None else self.patterns[0]}
 
 
 def check(bench: Bench, case: Case) -> Measures:
@@ -51,7 +56,8 @@ def check(bench: Bench, case: Case) -> Measures:
     plan = plan_of(hidden, case.shape1, case.shape1)
     axes = plan.edges[plan.outputs].shape1.axes
     read = serial(*hidden.layers, Dense(1, 1.1, 0.2, axes.batch, axes.channel))
-    sample = Sample(hidden, read, generic(case.shape1, COUNT, 10), axes)
+    x = generic(case.shape1, COUNT, 10)
+    sample = Sample(hidden, read, x, axes, patterns(hidden, x.shape))
     yield from _nngp(sample, bench.dtype)
     yield from _ntk(sample, bench.dtype)
 
@@ -67,7 +73,7 @@ def _widened(node: Record) -> Record:
 
 def _nngp(sample: Sample, dtype: str) -> Measures:
     """Compare ``y y' / channels``, along the kernel itself and along random directions."""
-    want = Model(sample.hidden).kernel_fn(sample.x, None, "nngp")
+    want = Model(sample.hidden).kernel_fn(sample.x, None, "nngp", pattern=sample.patterns)
     rng = np.random.default_rng(11)
     ways = [want, *(rng.standard_normal(want.shape) for _ in range(DIRECTIONS))]
     draws = [[np.sum(k * way) for way in ways] for k in _outer_products(sample)]
@@ -80,7 +86,8 @@ def _outer_products(sample: Sample) -> Iterator[np.ndarray]:
     model = Model(sample.hidden)
     for seed in range(DRAWS):
         _, params = model.init_fn(seed, sample.x.shape)
-        y = np.moveaxis(model.apply_fn(params, sample.x, rng=DRAWS + seed), sample.axes.channel, -1)
+        y = model.apply_fn(params, sample.x, **sample.beside(seed))
+        y = np.moveaxis(y, sample.axes.channel, -1)
         y = np.moveaxis(y, sample.axes.batch - (sample.axes.channel < sample.axes.batch), 0)
         ndim = y.ndim - 2
         outer = np.tensordot(y, y, (-1, -1)) / y.shape[-1]
@@ -91,7 +98,7 @@ def _outer_products(sample: Sample) -> Iterator[np.ndarray]:
 def _ntk(sample: Sample, dtype: str) -> Measures:
     """Compare inner products of gradients of one weighted sum over space, for each example."""
     model = Model(sample.read)
-    theta = model.kernel_fn(sample.x, None, "ntk")
+    theta = model.kernel_fn(sample.x, None, "ntk", pattern=sample.patterns)
     shape = theta.shape[2::2]
     weights = np.random.default_rng(12).standard_normal(shape)
     both = np.multiply.outer(weights, weights)
@@ -104,7 +111,7 @@ def _ntk(sample: Sample, dtype: str) -> Measures:
 def _gram(model: Model, sample: Sample, weights: np.ndarray, seed: int) -> np.ndarray:
     """Return the inner products of the gradients of all examples, for one draw."""
     _, params = model.init_fn(seed, sample.x.shape)
-    out, pull = model.vjp_fn(params, sample.x, rng=DRAWS + seed)
+    out, pull = model.vjp_fn(params, sample.x, **sample.beside(seed))
     rows = []
     for i in range(COUNT):
         grad = np.zeros_like(out)

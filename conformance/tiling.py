@@ -6,8 +6,9 @@ import numpy as np
 
 from ntcore.conformance.bench import BLOCKS, Bench
 from ntcore.conformance.cases import Case
-from ntcore.conformance.inputs import generic, take
+from ntcore.conformance.inputs import generic, patterns, take
 from ntcore.conformance.measure import Measures, close, equal_bits
+from ntcore.entry import Extras
 
 #: Bytes of a tile's block: one pair at a time, a few, and everything in one tile.
 EAGER, COMPILED = (1, 1 << 15, 1 << 30), (1,)
@@ -38,8 +39,12 @@ def _split(
     bench: Bench, case: Case, x1: np.ndarray, x2: np.ndarray, whole: dict[str, np.ndarray]
 ) -> Measures:
     """Compare a kernel with that of the batch in two pieces."""
-    pieces = [take(x1, case.shape1, rows) for rows in ([0], [1, 2, 3])]
-    parts = [bench.kernel(case.network, piece, x2) for piece in pieces]
+    graphs = patterns(case.network, x1.shape, x2.shape)
+    parts = []
+    for rows in ([0], [1, 2, 3]):
+        own = None if graphs is None else (graphs[0][rows], graphs[1])
+        piece = take(x1, case.shape1, rows)
+        parts.append(bench.kernel(case.network, piece, x2, extras=Extras(pattern=own)))
     for name in BLOCKS:
         joined = np.concatenate([part[name] for part in parts])
         yield close(f"{name} of a batch in two", joined, whole[name], "tiles", bench.dtype)

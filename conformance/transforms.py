@@ -14,9 +14,9 @@ import numpy as np
 from ntcore.conformance.bench import BLOCKS, Bench
 from ntcore.conformance.cases import Case
 from ntcore.conformance.fixtures import using
-from ntcore.conformance.inputs import generic, hard_pair, pair
+from ntcore.conformance.inputs import generic, hard_pair, pair, patterns
 from ntcore.conformance.measure import Measure, Measures, close, finite
-from ntcore.entry import kernels_of
+from ntcore.entry import Extras, kernels_of
 from ntcore.plan import Options
 from ntcore.record import iter_leaves, map_leaves
 
@@ -83,8 +83,9 @@ def _function(bench: Bench, case: Case) -> Callable[..., tuple[Any, ...]]:
         leaves = iter(point[:count])
         network = map_leaves(case.network, lambda _: next(leaves))
         x1, x2 = (*point[count:], None)[:2]
+        graphs = patterns(case.network, x1.shape, None if x2 is None else x2.shape)
         with using(bench.record):
-            kernel = kernels_of(network, x1, x2, Options())
+            kernel = kernels_of(network, x1, x2, Options(), Extras(pattern=graphs))
         return tuple(getattr(kernel, name) for name in BLOCKS)
 
     return fn

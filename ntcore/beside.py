@@ -20,11 +20,11 @@ def make_beside(job: Job, batch: int) -> Beside:
     at, plan = job.at, job.plan
     masks, asides = dict(job.masks[batch]), {}
     for step, layer in zip(plan.steps, job.layers, strict=True):
-        found = layer.aside(at, job.patterns[batch])
+        shapes = tuple(_shape(job, i, batch) for i in step.inputs)
+        found = layer.aside(at, job.patterns[batch], shapes, job.counts[batch])
         if found is not None:
             asides[step.output] = found
         if any(i in masks for i in step.inputs):
-            shapes = tuple(_shape(job, i, batch) for i in step.inputs)
             given = tuple(masks[i] if i in masks else _open(job, i, batch) for i in step.inputs)
             masks[step.output] = layer.mask(at, shapes, given)
     positions = {edge: _positions(at, mask) for edge, mask in masks.items()}

@@ -22,7 +22,8 @@ class Beside:
     positions : dict
         The same as the blocks need it: ``(P1, P2, ..., n)``, true where all channels are.
     asides : dict
-        What the layer that writes an edge reads of the caller's pattern, one for each example.
+        What the layer that writes an edge reads of the caller's pattern, one for each example or
+        one for all.
     sides : dict
         Variances, or what else layers read of every example with itself, edge by edge.
     """
@@ -52,7 +53,7 @@ class Company:
 
     def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:
         """Return the inputs of the layer that writes an edge with what it reads of a pattern."""
-        aside1, aside2 = (self._cut(b.asides.get(output), s, 0) for b, s in self._both)
+        aside1, aside2 = (self._aside(b.asides.get(output), s) for b, s in self._both)
         if aside1 is None or aside2 is None:
             return inputs
         return [replace(m, aside1=aside1, aside2=aside2) for m in inputs]
@@ -63,6 +64,9 @@ class Company:
 
     def _cut(self, x: Array | None, span: Span, axis: int) -> Array | None:
         return None if x is None else span.of(self.at, x, axis % x.ndim)
+
+    def _aside(self, x: Array | None, span: Span) -> Array | None:
+        return x if x is None or x.shape[0] == 1 else self._cut(x, span, 0)
 
     def _side(self, side: Cov | None, span: Span) -> Cov | None:
         return None if side is None else Cov(self._cut(side.data, span, -1), side.layout)

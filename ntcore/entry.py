@@ -12,6 +12,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, place_of
 from ntcore.errors import ArgumentError, NotFiniteError, PlanError, ShapeError
+from ntcore.graphs import alike, arrays_in
 from ntcore.inputs import Inputs, leaves_of, map_tree, of_sizes
 from ntcore.kernel import Output, Progress, evaluate
 from ntcore.masked import values_of, with_mask
@@ -77,9 +78,14 @@ def kernels_of(
             "kernel_fn got a Kernel and x2; a Kernel already describes both batches, so pass it "
             "alone."
         )
-    entered = _enter_kernels(network, x1) if chained else _enter_arrays(network, x1, x2, extras)
-    patterns = _patterns(extras.pattern, entered.inputs.same)
-    kernels = _evaluate(network, replace(entered, patterns=patterns), options, extras.progress)
+    patterns = _patterns(extras.pattern, x2 is None)
+    extras = replace(extras, pattern=patterns)
+    if x2 is None and not chained and not alike(*patterns):
+        x2 = x1
+    entered = (
+        _enter_kernels(network, x1, extras) if chained else _enter_arrays(network, x1, x2, extras)
+    )
+    kernels = _evaluate(network, entered, options, extras.progress)
     if extras.diagonal_batch:
         return kernels
     if chained:
@@ -89,8 +95,8 @@ def kernels_of(
     return _with_whole_batches(network, kernels, x1, x2, options, extras)
 
 
-def _patterns(pattern: Any, same: bool) -> tuple[Any, Any]:
-    """Return the pattern of each batch."""
+def _patterns(pattern: Any, alone: bool) -> tuple[Any, Any]:
+    """Return the pattern of each batch; the second may be left out where there is one batch."""
     if pattern is None:
         return None, None
     if not isinstance(pattern, (tuple, list)) or len(pattern) != 2:
@@ -98,7 +104,7 @@ def _patterns(pattern: Any, same: bool) -> tuple[Any, Any]:
             f"pattern is a {type(pattern).__name__}; give two, one for x1 and one for x2."
         )
     first, second = pattern
-    return first, first if second is None and same else second
+    return first, first if second is None and alone else second
 
 
 # --- arrays -------------------------------------------------------------------------------------
@@ -107,13 +113,14 @@ def _patterns(pattern: Any, same: bool) -> tuple[Any, Any]:
 def _enter_arrays(network: Record, x1: Tree, x2: Tree, extras: Extras) -> Entered:
     first = leaves_of(x1)
     second = first if x2 is None else leaves_of(x2)
-    at = place_of(map(values_of, (*first, *second)), iter_leaves(network))
-    traced = any(at.backend.is_traced(values_of(x)) for x in (*first, *second))
+    graphs = arrays_in(extras.pattern)
+    at = place_of(map(values_of, (*first, *second)), (*iter_leaves(network), *graphs))
+    traced = any(map(_is_traced(at), (*map(values_of, (*first, *second)), *graphs)))
     held1 = [_held(at, "x1", x, extras.mask_constant, traced) for x in first]
     held2 = held1
     if x2 is not None:
         held2 = [_held(at, "x2", x, extras.mask_constant, traced) for x in second]
-    same = x2 is None or _equal(at, held1, held2, traced)
+    same = x2 is None or (alike(*extras.pattern) and _equal(at, held1, held2, traced))
     inputs = of_sizes(network, map_tree(_sizes, x1), None if same else map_tree(_sizes, x2))
     orders = [s.axes.order for s in leaves_of(inputs.shapes1)]
     if len(orders) != len(second):
@@ -125,7 +132,7 @@ def _enter_arrays(network: Record, x1: Tree, x2: Tree, extras: Extras) -> Entere
     sources = tuple(Examples(a[0], b[0]) for a, b in zip(ordered1, ordered2, strict=True))
     masks = tuple(m for _, m in ordered1), tuple(m for _, m in ordered2)
     inputs = _say_masked(inputs, masks)
-    return Entered(inputs, at, sources, traced, x2 is not None, masks)
+    return Entered(inputs, at, sources, traced, x2 is not None, masks, extras.pattern)
 
 
 def _held(
@@ -188,21 +195,23 @@ def _ordered(
 # --- kernels of other networks ------------------------------------------------------------------
 
 
-def _enter_kernels(network: Record, tree: Tree) -> Entered:
+def _enter_kernels(network: Record, tree: Tree, extras: Extras) -> Entered:
     kernels = leaves_of(tree)
     if len({k.diagonal_spatial for k in kernels}) > 1:
         raise ArgumentError("the Kernels passed in differ in diagonal_spatial; pass equal ones.")
     arrays = [k.nngp for k in kernels]
-    at = place_of(arrays, iter_leaves(network))
+    graphs = arrays_in(extras.pattern)
+    at = place_of(arrays, (*iter_leaves(network), *graphs))
     one, two = (map_tree(lambda k, i=i: _shape_of(k, i), tree) for i in (1, 2))
     n1, n2 = arrays[0].shape[:2]
-    same = all(k.x1_is_x2 for k in kernels)
+    same = all(k.x1_is_x2 for k in kernels) and alike(*extras.pattern)
     traits = tuple(Traits(k.is_gaussian, k.is_input, k.ntk is not None) for k in kernels)
     masks = tuple(_mask_of(at, k, 1) for k in kernels), tuple(_mask_of(at, k, 2) for k in kernels)
     inputs = _say_masked(Inputs(one, two, (int(n1), int(n2)), same, traits), masks)
-    traced = any(at.backend.is_traced(x) for x in arrays)
+    traced = any(map(_is_traced(at), (*arrays, *graphs)))
     sources = tuple(Given(_forwards(k)) for k in kernels)
-    return Entered(inputs, at, sources, traced, any(k.cov2 is not None for k in kernels), masks)
+    has_cov2 = not same or any(k.cov2 is not None for k in kernels)
+    return Entered(inputs, at, sources, traced, has_cov2, masks, extras.pattern)
 
 
 def _forwards(k: Kernel) -> Kernel:
@@ -316,8 +325,7 @@ def _with_whole_batches(
     alone = replace(options, ntk=False, cov=False)
 
     def within(x: Tree, which: int) -> Iterator[Kernel]:
-        pattern = None if extras.pattern is None else (extras.pattern[which],) * 2
-        given = Extras(extras.mask_constant, pattern)
+        given = Extras(extras.mask_constant, (extras.pattern[which],) * 2)
         return iter(leaves_of(kernels_of(network, x, None, alone, given)))
 
     cov1, cov2 = within(x1, 0), None if x2 is None else within(x2, 1)

@@ -9,6 +9,7 @@ from typing import Any
 from ntcore import entry, sample
 from ntcore.backend import Place, backend_of, host, loaded, place_of
 from ntcore.errors import ArgumentError, BackendError
+from ntcore.graphs import arrays_in
 from ntcore.inputs import leaves_of, map_tree, of_sizes
 from ntcore.masked import values_of
 from ntcore.network import Tree
@@ -98,8 +99,9 @@ class Model(Record):
         get : str or tuple of str, optional
             ``'nngp'``, ``'ntk'`` or any other field of :class:`~ntcore.Kernel` returns that
             field; a tuple returns a named tuple; None returns a ``Kernel``.
-        pattern : tuple of arrays, optional
-            What layers such as Aggregate read, one for each batch.
+        pattern : tuple, optional
+            What layers such as Aggregate read, one for each batch; the second may be None where
+            ``x2`` is.
         mask_constant : float, optional
             Inputs equal to it are masked: they are not there, and the kernel is 0 where either
             position is masked. NaN equals itself here.
@@ -185,7 +187,7 @@ class Model(Record):
             A batch.
         rng : int, numpy.random.Generator, JAX key or torch.Generator, optional
             For layers that draw random numbers, such as Dropout.
-        pattern : array, optional
+        pattern : array or what the layer takes, optional
             For layers that read one, such as Aggregate.
         mask_constant : float, optional
             Inputs equal to it are masked, and a :class:`~ntcore.stax.MaskedArray` is returned.
@@ -238,7 +240,8 @@ class Model(Record):
         x = _tuples(inputs)
         weights = [w for w in iter_leaves(_deep_tuple(params)) if hasattr(w, "shape")]
         arrays = [values_of(v) for v in leaves_of(x)]
-        at = place_of([*arrays, *weights], iter_leaves(self.network))
+        leaves = (*iter_leaves(self.network), *arrays_in(pattern))
+        at = place_of([*arrays, *weights], leaves)
         held = sample.held(self.network, at, x, mask_constant)
         return sample.Pass(at, rng, pattern), held
 

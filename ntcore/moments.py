@@ -59,7 +59,8 @@ class Moments(Record):
         ``(P1, P2, ..., n)`` for each batch, true at positions that hold nothing, where both blocks
         are 0; None where there are no masks.
     aside1, aside2 : array or None
-        What the layer that reads these moments made of the caller's ``pattern``, for each batch.
+        What the layer that reads these moments made of the caller's ``pattern``, for each batch:
+        an entry for each example on the first axis, or one for all.
     """
 
     nngp: Cov = leaf()

@@ -51,11 +51,13 @@ class Record:
         return hash(_key(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        every = {f.name: getattr(self, f.name) for f in fields}
+        return {f.name: every[f.name] for f in fields if every[f.name] is not f.default}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, f.name, state.get(f.name, f.default))
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(leaf, dataclasses.field))
@@ -130,6 +132,8 @@ def _is_leaf(f: dataclasses.Field[Any]) -> bool:
 
 
 def _is_default(value: Any, default: Any) -> bool:
+    if value is default:
+        return True
     if value is PRESENT:
         return default is not None and default is not dataclasses.MISSING
     simple = (bool, int, float, str, tuple, type(None))

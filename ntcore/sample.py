@@ -16,7 +16,7 @@ from ntcore.layers.fan import FanOut
 from ntcore.masked import MaskedArray, with_mask, zeroed
 from ntcore.network import Parallel, Repeat, Serial, Tree, parts, walk
 from ntcore.record import Record
-from ntcore.shape import Shape
+from ntcore.shape import Shape, default_axes
 
 Params = Any
 Pullback = Callable[[Tree], tuple[Params, Tree]]
@@ -154,7 +154,7 @@ def _layer(
     run = Run(
         at,
         tuple(_mask_for(layer, at, h) for h in inputs),
-        layer.aside(at, now.pattern),
+        layer.aside(at, now.pattern, *_sizes_for(layer, values)),
         layer.draw(at, now.rng, *values),
     )
     mask, shape = _mask(layer, at, inputs)
@@ -169,6 +169,16 @@ def _layer(
         return layer.vjp(run, params, values, grad)  # type: ignore[no-any-return]
 
     return Held(out, mask, shape), pull
+
+
+def _sizes_for(layer: Layer, values: tuple[Array, ...]) -> tuple[tuple[Shape, ...], int]:
+    """Return the shapes of a layer's inputs, as the layer sees them, and the number of examples."""
+    shapes, count = [], 0
+    for x in values:
+        axes = layer.axes_in(x.ndim) or default_axes(x.ndim)
+        count, *spatial, channels = (int(x.shape[i]) for i in axes.order)
+        shapes.append(Shape(tuple(spatial), channels, axes))
+    return tuple(shapes), count
 
 
 def _mask_for(layer: Layer, at: Place, x: Held) -> Array | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntcore import layers
 from ntcore.errors import ArgumentError
+from ntcore.graphs import AggregateImplementation
 from ntcore.layers import AttentionMechanism, PositionalEmbedding
 from ntcore.masked import MaskedArray, unmask_fn
 from ntcore.model import Model
@@ -71,6 +72,7 @@ def _constructor(cls: type[Record]) -> Callable[..., Model]:
 _LAYERS = {n: c for n, c in vars(layers).items() if isinstance(c, type) and issubclass(c, Record)}
 globals().update({name: _constructor(cls) for name, cls in _LAYERS.items()})
 __all__ = [
+    "AggregateImplementation",
     "AttentionMechanism",
     "MaskedArray",
     "Model",

@@ -24,6 +24,14 @@ def fan(*branches):
     )
 
 
+def graph(pattern, **kwargs):
+    return lambda: stax.Aggregate(1, **kwargs).kernel_fn(X, None, "nngp", pattern=(pattern, None))
+
+
+def edges(pattern):
+    return graph(pattern, implementation="SPARSE")
+
+
 CASES = {
     "activation on the raw input": (
         planning(stax.Relu()), errors.PlanError, r"Relu\(\).*raw input.*Dense or Conv"),
@@ -120,6 +128,34 @@ CASES = {
     "a mode": (lambda: stax.Dropout(0.5, "eval"), errors.ArgumentError, "mode='eval'"),
     "dropout without random numbers": (
         lambda: stax.Dropout(0.5).apply_fn((), V), errors.ArgumentError, "pass rng to apply_fn"),
+    "aggregation over the channels": (
+        planning(stax.Aggregate((1, -1))), errors.PlanError, r"over axis 3.*spatial axes"),
+    "aggregation over the examples": (
+        planning(stax.Aggregate(0)), errors.PlanError, "over axis 0"),
+    "aggregation over an axis too many": (
+        planning(stax.Aggregate(-5)), errors.ShapeError, "between -4 and 3"),
+    "an implementation": (
+        lambda: stax.Aggregate(implementation="sparse"), errors.ArgumentError, "'sparse'"),
+    "a decoding that is no function": (
+        lambda: stax.Aggregate(to_dense=None), errors.ArgumentError, "to_dense=None"),
+    "a kernel without a pattern": (
+        lambda: stax.Aggregate(1).kernel_fn(X), errors.ArgumentError, r"pattern=\(p1, p2\)"),
+    "a finite network without a pattern": (
+        lambda: stax.Aggregate(1).apply_fn((), X), errors.ArgumentError, "pattern=p to apply_fn"),
+    "a pattern for one batch of two": (
+        lambda: stax.Aggregate(1).kernel_fn(X, X[:1], pattern=(np.ones((3, 6, 6)), None)),
+        errors.ArgumentError, "there is none"),
+    "a pattern that does not fit": (
+        graph(np.ones((3, 6, 5))), errors.ShapeError, r"\(3, 6, 5\).*\(n, 6, 6\)"),
+    "too few graphs": (graph(np.ones((2, 6, 6))), errors.ShapeError, "2 graphs.*3 examples"),
+    "graphs with examples of their own": (
+        graph([np.ones((6, 6)), np.ones((2, 6, 6))]), errors.ShapeError, "of its own"),
+    "weights that are NaN": (graph(np.full((6, 6), np.nan)), errors.NotFiniteError, "NaN"),
+    "edges that are no integers": (edges(np.ones((3, 4, 2))), errors.DTypeError, "float64"),
+    "edges of three ends": (
+        edges(np.ones((3, 4, 3), int)), errors.ShapeError, r"\(3, 4, 3\).*\(n, edges, 1, 2\)"),
+    "an edge out of range": (
+        edges(np.array([[0, 1], [6, 2]])), errors.ShapeError, r"beyond the sizes \(6,\)"),
     "a class for a layer": (
         lambda: stax.serial(stax.Dense(2), stax.Relu), errors.ArgumentError, r"stax.Relu\(\)"),
     "parameters of another network": (

@@ -28,7 +28,7 @@ SCOPE = {**vars(stax), "TO_DENSE": lambda pattern: 2 * pattern}
 
 
 def cases(kind: str) -> Any:
-    found = TABLE[kind] = [c for c in TABLE[kind] if "Aggregate" not in c["net"]]
+    found = TABLE[kind]
     ids = [f"{c['net']}-{c['x']}-{c['pattern']}{'-alone' * c.get('alone', 0)}" for c in found]
     return pytest.mark.parametrize("number", range(len(found)), ids=ids)
 

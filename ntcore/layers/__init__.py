@@ -1,5 +1,6 @@
 """The layers, one file per family; a class exported here is a layer of ``ntcore.stax``."""
 
+from ntcore.layers.aggregate import Aggregate as Aggregate
 from ntcore.layers.arc_cosine import RectifiedMonomial as RectifiedMonomial
 from ntcore.layers.arc_cosine import Sign as Sign
 from ntcore.layers.attention import GlobalSelfAttention as GlobalSelfAttention

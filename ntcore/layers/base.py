@@ -104,8 +104,18 @@ class Layer(Record):
         """
         raise PlanError(no_mask(self))
 
-    def aside(self, at: Place, pattern: Any) -> Any:
-        """Return, one for each example, what the layer reads of the caller's ``pattern``."""
+    def aside(self, at: Place, pattern: Any, shapes: tuple[Shape, ...], count: int) -> Any:
+        """Return what the layer reads of the caller's ``pattern`` for ``count`` examples.
+
+        An array with an entry for each example on its first axis, or with one entry for all.
+        """
+        return None
+
+    def example_pattern(self, shape: Shape, n: int) -> Any:
+        """Return a host array that is a ``pattern`` of ``n`` examples, for conformance.
+
+        The pattern of an example may depend on its number and on nothing else of the batch.
+        """
         return None
 
     # infinite width

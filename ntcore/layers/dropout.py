@@ -22,8 +22,8 @@ class Dropout(Linear):
     .. math:: K'[p, p] = K[p, p] / \text{rate}, \qquad \Theta'[p, p] = \Theta[p, p] / \text{rate}
 
     between an example and itself; between two examples or two positions, which are dropped
-    independently, nothing changes (Schoenholz, Gilmer, Ganguli and Sohl-Dickstein
-    2017, section 5). In mode ``'test'`` the layer is the identity.
+    independently, nothing changes (Schoenholz et al. 2017). In mode ``'test'`` the layer is the
+    identity.
 
     Parameters
     ----------

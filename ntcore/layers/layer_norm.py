@@ -27,7 +27,7 @@ class LayerNorm(Layer):
     with :math:`v_p` the mean of the variances :math:`K[r, r]` of an example over the positions
     :math:`r` that are normalized together with :math:`p`: over channels alone
     :math:`v_p = K[p, p]`. Masked positions do not count. The mean over infinitely many Gaussian
-    channels is 0 (Ba, Kiros and Hinton 2016; Xiao, Pennington and Schoenholz 2020, appendix B).
+    channels is 0 (Ba, Kiros and Hinton 2016).
 
     Parameters
     ----------
