@@ -22,6 +22,9 @@ from ntcore.ops import REFERENCE, Table
 #: Sums and products may contract, nothing else may change: results stay what the source says.
 _compile = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
+#: Examples that fill a vector.
+LANES = 16
+
 #: Entries that stay in the first cache.
 CHUNK = 2048
 
@@ -63,7 +66,7 @@ def gather_sums(
 
 def _gather(x: np.ndarray, table: Table, out: np.ndarray, after: tuple[Any, ...]) -> None:
     x = np.ascontiguousarray(x)
-    plus = after[3] if after[4] else x[:0]
+    plus = after[3] if after[4] else x
     _sum(x, *_rows_of(table), out, *after[:3], plus, after[4])
 
 
@@ -78,6 +81,29 @@ def affine(
     factor, shift, _, more, added = last
     _affine(x.reshape(-1), out.reshape(-1), factor, shift, more.reshape(-1), added)
     return out
+
+
+def product(at: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """One pass over all pairs of two batches, too."""
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    out = empty(shape, x.dtype)
+    if not (x.dtype == y.dtype and _are_pairs(shape, x, y)):
+        return np.multiply(x, y, out=out)
+    lead, (n1, n2) = shape[:-2], shape[-2:]
+    rows = _rows(x.shape[:-2], lead), _rows(y.shape[:-2], lead)
+    _products(x.reshape(-1, n1), y.reshape(-1, n2), *rows, out.reshape(-1, n1, n2))
+    return out
+
+
+@_compile
+def _products(
+    x: np.ndarray, y: np.ndarray, rows1: np.ndarray, rows2: np.ndarray, out: np.ndarray
+) -> None:
+    for a in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            u = x[rows1[a], i]
+            for j in range(out.shape[2]):
+                out[a, i, j] = u * y[rows2[a], j]
 
 
 def _last(x: np.ndarray, scale: Any, bias: Any, plus: np.ndarray | None) -> tuple[Any, ...]:
@@ -128,30 +154,49 @@ def _sum(
     inner = x.shape[2]
     for a in range(x.shape[0]):
         source, target = x[a].reshape(-1), out[a].reshape(-1)
-        more = plus[a].reshape(-1) if added else target
+        more = plus[a].reshape(-1) if added else source
         for r in range(strips.shape[0]):
             start, stop, taps = strips[r, 0] * inner, strips[r, 1] * inner, strips[r, 2]
             for i in range(start, stop, CHUNK):
                 n = min(CHUNK, stop - i)
-                y, at = target[i : i + n], strips[r, 3 : 3 + taps] * inner + (i - start)
-                _add_up(source, y, at)
+                y = target[i : i + n]
+                _add_up(source, y, strips[r, 3 : 3 + taps], inner, i - start)
                 if scaled:
-                    _affine(y, y, scale, bias, more[i : i + n], added)
+                    _finish(y, scale, bias, more[i : i + n], added)
         for r in range(rest.shape[0]):
             i = rest[r, 0] * inner
             y = target[i : i + inner]
-            _add_up(source, y, rest[r, 2 : 2 + rest[r, 1]] * inner)
+            _add_up(source, y, rest[r, 2 : 2 + rest[r, 1]], inner, 0)
             if scaled:
-                _affine(y, y, scale, bias, more[i : i + inner], added)
+                _finish(y, scale, bias, more[i : i + inner], added)
 
 
 @_compile
-def _add_up(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> None:
-    """Write the sum of the strips that begin at each of some entries."""
-    if starts.size == 0:
+def _finish(y: np.ndarray, scale: Any, bias: Any, plus: np.ndarray, added: bool) -> None:
+    """:func:`_affine` in place; one function for both would keep either from being a vector's."""
+    if added:
+        for i in range(y.size):
+            y[i] = (y[i] * scale + bias) + plus[i]
+    else:
+        for i in range(y.size):
+            y[i] = y[i] * scale + bias
+
+
+@_compile
+def _add_up(x: np.ndarray, y: np.ndarray, entries: np.ndarray, inner: int, ahead: int) -> None:
+    """Write the sum of the strips that begin ``ahead`` of each of some entries."""
+    taps = entries.size
+    if taps == 0:
         y[:] = 0
-    for t in range(0, starts.size, 3):
-        _add_taps(x, y, starts[t : min(t + 3, starts.size)], t == 0)
+    for t in range(0, taps, 3):
+        few, a = min(taps - t, 3), entries[t] * inner + ahead
+        b = entries[t + 1] * inner + ahead if few > 1 else a
+        c = entries[t + 2] * inner + ahead if few > 2 else a
+        n = y.size
+        if t == 0:
+            _write(y, x[a : a + n], x[b : b + n], x[c : c + n], few)
+        else:
+            _add(y, x[a : a + n], x[b : b + n], x[c : c + n], few)
 
 
 @_compile
@@ -164,19 +209,6 @@ def _affine(
     else:
         for i in range(y.size):
             y[i] = x[i] * scale + bias
-
-
-@_compile
-def _add_taps(x: np.ndarray, y: np.ndarray, starts: np.ndarray, first: bool) -> None:
-    """Add up to three strips to ``y``, or write their sum there."""
-    n = y.size
-    u = x[starts[0] : starts[0] + n]
-    v = x[starts[1] : starts[1] + n] if starts.size > 1 else u
-    w = x[starts[2] : starts[2] + n] if starts.size > 2 else u
-    if first:
-        _write(y, u, v, w, starts.size)
-    else:
-        _add(y, u, v, w, starts.size)
 
 
 @_compile
@@ -308,8 +340,16 @@ def _loops(moments: Pointwise) -> tuple[Any, ...]:
 
     @_compile
     def pairs(k: Any, q1: Any, q2: Any, rows1: Any, rows2: Any, moment: Any, slope: Any) -> None:
-        """Several rows at a time, so that vectors are full however few examples there are."""
         n1, n2 = k.shape[1], k.shape[2]
+        if n2 >= LANES:
+            for a in range(k.shape[0]):
+                one, two = q1[rows1[a]], q2[rows2[a]]
+                for i in range(n1):
+                    q, row, first_out, second_out = one[i], k[a, i], moment[a, i], slope[a, i]
+                    for j in range(n2):
+                        first_out[j], second_out[j] = moments(row[j], q, two[j])
+            return
+        # Several rows at a time, so that vectors are full however few examples there are.
         step = max(CHUNK // (n1 * n2), 1)
         first = np.empty((step, n1, n2), k.dtype)
         second = np.empty((step, n1, n2), k.dtype)
@@ -349,7 +389,7 @@ def arcsine(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
 
 
 FUSED: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (gather_sum, gather_sums, affine, rectifier, arcsine)
+    f.__name__: f for f in (gather_sum, gather_sums, affine, product, rectifier, arcsine)
 }
 
 

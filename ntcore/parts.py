@@ -23,8 +23,8 @@ from ntcore.planner import narrowed
 from ntcore.program import Company, Job, Move, Program, push
 from ntcore.source import Span
 
-#: A tile of fewer pairs than this leaves vectors half empty.
-PAIRS = 16
+#: A tile holds at least as many pairs where there are: they lie side by side in memory.
+PAIRS = 64
 #: Parts that compute more than this many times the entries of the whole are not worth it.
 OVERLAP = 1.25
 

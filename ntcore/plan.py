@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from ntcore.cov import Layout, layout_of
 from ntcore.inputs import leaves_of
@@ -133,6 +134,14 @@ class Plan:
     outputs: Tree
     pairs: int
     options: Options
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Plans are keys, time and again."""
+        return hash((self.steps, self.edges, self.inputs, self.outputs, self.pairs, self.options))
 
     @property
     def output_edges(self) -> tuple[int, ...]:

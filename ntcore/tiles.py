@@ -46,12 +46,19 @@ class Grid:
         return sum(1 for _ in self)
 
 
+#: Pairs with one example of the first batch lie side by side in memory; these fill a vector.
+LANES = 16
+
+
 def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
     """Return a grid whose tiles hold about ``pairs`` pairs, and at least one."""
     pairs = max(pairs, 1)
-    step1 = max(1, min(n1, math.isqrt(pairs)))
+    side = math.isqrt(pairs)
     if symmetric:
-        return Grid(n1, n2, step1, step1, True)
+        step = max(1, min(n1, side))
+        return Grid(n1, n2, step, step, True)
+    step2 = max(1, min(n2, max(side, min(pairs, LANES))))
+    step1 = max(1, min(n1, pairs // step2))
     step2 = max(1, min(n2, pairs // step1))
     return Grid(n1, n2, max(1, min(n1, pairs // step2)), step2, False)
 
