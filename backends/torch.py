@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -10,11 +9,11 @@ import array_api_compat.torch as xp
 import numpy as np
 import torch
 import torch.utils._pytree as pytree
-from torch.autograd import forward_ad
 
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
+from ntcore.backends.torch_host import on_host
 from ntcore.backends.torch_modules import adapt
 from ntcore.errors import DTypeError
 from ntcore.ops import REFERENCE, Table
@@ -61,8 +60,12 @@ def _devices() -> list[str]:
 
 def _tile_bytes(device: Any) -> int:
     if device is None or torch.device(device).type == "cpu":
-        return 1 << 20
+        return HOST.tile_bytes("cpu")
     return 1 << 28
+
+
+def _workers(device: Any) -> int:
+    return HOST.workers("cpu") if torch.device(device).type == "cpu" else 1
 
 
 def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -91,29 +94,6 @@ def _flat_index(table: Table, rows: int, device: Any) -> torch.Tensor:
     return torch.as_tensor(index.reshape(-1), device=device)
 
 
-def _rectifier(at: Place, k: torch.Tensor, q1: torch.Tensor, q2: torch.Tensor) -> Any:
-    """Fewer passes on the CPU where no derivative is asked for."""
-    if k.is_cuda or any(map(_is_watched, (k, q1, q2))) or not (_moderate(q1) and _moderate(q2)):
-        return REFERENCE["rectifier"](at, k, q1, q2)
-    s = (q1 * q2 - k * k).clamp_(min=0).sqrt_()
-    turned = torch.atan2(s, k).neg_().add_(math.pi)
-    moment = torch.addcmul(s, turned, k).mul_(1 / (2 * math.pi))
-    return moment, turned.mul_(1 / (2 * math.pi))
-
-
-def _is_watched(x: torch.Tensor) -> bool:
-    """Whether autograd, forward or backward, or a transformation of torch.func follows a tensor."""
-    followed = torch.is_grad_enabled() and x.requires_grad
-    return followed or forward_ad.unpack_dual(x).tangent is not None or _is_traced(x)
-
-
-def _moderate(q: torch.Tensor) -> bool:
-    """Whether products of two such variances keep all their digits, none of them 0."""
-    info = torch.finfo(q.dtype)
-    lowest, highest = (float(v) for v in torch.aminmax(q))
-    return highest < info.max**0.45 and lowest > (info.tiny / info.eps) ** 0.5
-
-
 def _is_traced(x: torch.Tensor) -> bool:
     """Whether a value cannot be read now, as under ``vmap`` and ``compile``."""
     if torch.compiler.is_compiling():
@@ -137,6 +117,9 @@ def _flatten(value: Any) -> tuple[list[Any], Any]:
     return list(leaves), static
 
 
+OWN = {name: REFERENCE[name] for name in ("gather_sums", "leading_sum", *HOST.fused)}
+OWN |= {"gather_sum": _gather_sum}
+
 BACKEND = Backend(
     library="torch",
     namespace=xp,
@@ -152,10 +135,11 @@ BACKEND = Backend(
     split=_split,
     is_rng=lambda x: isinstance(x, torch.Generator),
     tile_bytes=_tile_bytes,
+    workers=_workers,
     vjp=torch.func.vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
     register_pytree=_register,
     adapt=adapt,
-    fused={"matmul": _matmul, "gather_sum": _gather_sum, "rectifier": _rectifier},
+    fused={"matmul": _matmul} | {name: on_host(name, own) for name, own in OWN.items()},
 )
