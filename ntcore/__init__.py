@@ -3,6 +3,7 @@
 from ntcore import errors as errors
 from ntcore import predict as predict
 from ntcore import stax as stax
+from ntcore.batching import batch as batch
 from ntcore.empirical import NtkImplementation as NtkImplementation
 from ntcore.empirical import empirical_kernel_fn as empirical_kernel_fn
 from ntcore.empirical import empirical_nngp_fn as empirical_nngp_fn

@@ -31,7 +31,7 @@ STILL_TO_COME = {
         layer requires supports_masking
     """,
     "predict": "ODEState gradient_descent",
-    "neural_tangents": "batch",
+    "neural_tangents": "",
 }
 WAITING = {module: frozenset(names.split()) for module, names in STILL_TO_COME.items()}
 
