@@ -35,8 +35,9 @@ def check(bench: Bench, case: Case) -> Measures:
         planned, params = model.init_fn(0, case.shape1.full(COUNT), like=x)
         out, pull = model.vjp_fn(params, x, **beside)
         applied = model.apply_fn(params, x, **beside)
-        edges = plan_of(case.network, case.shape1, case.shape1)
-        shape = edges.edges[edges.outputs].shape1.full(COUNT)
+        plan = plan_of(case.network, case.shape1, case.shape1, counts=(COUNT, COUNT))
+        edge = plan.edges[plan.outputs]
+        shape = edge.shape1.full(edge.counts[0])
         yield holds("shape of init", planned == shape, f"{planned}, planned {shape}")
         yield holds("shape of apply", applied.shape == shape, f"{applied.shape}, planned {shape}")
         yield from _types(bench, params, applied, x)

@@ -113,7 +113,7 @@ def _gram(model: Model, sample: Sample, weights: np.ndarray, seed: int) -> np.nd
     _, params = model.init_fn(seed, sample.x.shape)
     out, pull = model.vjp_fn(params, sample.x, **sample.beside(seed))
     rows = []
-    for i in range(COUNT):
+    for i in range(out.shape[sample.axes.batch]):
         grad = np.zeros_like(out)
         one: Any = np.moveaxis(grad, sample.axes.batch, 0)[i]
         channel = sample.axes.channel - (sample.axes.batch < sample.axes.channel)

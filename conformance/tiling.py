@@ -8,6 +8,7 @@ from ntcore.conformance.bench import BLOCKS, Bench
 from ntcore.conformance.cases import Case
 from ntcore.conformance.inputs import generic, patterns, take
 from ntcore.conformance.measure import Measures, close, equal_bits
+from ntcore.conformance.networks import plan_of
 from ntcore.entry import Extras
 
 #: Bytes of a tile's block: one pair at a time, a few, and everything in one tile.
@@ -31,8 +32,14 @@ def check(bench: Bench, case: Case) -> Measures:
             for name, x in whole.items():
                 label = f"{name} of {what} in tiles of {size} bytes"
                 yield close(label, found[name], x, "tiles", bench.dtype)
-        if second is not None and not bench.compiles:
+        if second is not None and not bench.compiles and not _regroups(case):
             yield from _split(bench, case, x1, second, whole)
+
+
+def _regroups(case: Case) -> bool:
+    """Whether examples are picked or joined, so that half a batch is not half a kernel."""
+    plan = plan_of(case.network, case.shape1, case.shape2)
+    return any(step.regroups for step in plan.steps)
 
 
 def _split(

@@ -14,10 +14,11 @@ from ntcore.backend import Array, Place, place_of
 from ntcore.errors import ArgumentError, NotFiniteError, PlanError, ShapeError
 from ntcore.graphs import alike, arrays_in
 from ntcore.inputs import Inputs, leaves_of, map_tree, of_sizes
-from ntcore.kernel import Output, Progress, evaluate
+from ntcore.kernel import Output, Progress
 from ntcore.masked import values_of, with_mask
 from ntcore.moments import Traits
 from ntcore.network import Tree, layers_of
+from ntcore.pieces import evaluate
 from ntcore.plan import Edge, Options, Plan
 from ntcore.planner import make_plan
 from ntcore.program import Job
@@ -203,7 +204,9 @@ def _enter_kernels(network: Record, tree: Tree, extras: Extras) -> Entered:
     graphs = arrays_in(extras.pattern)
     at = place_of(arrays, (*iter_leaves(network), *graphs))
     one, two = (map_tree(lambda k, i=i: _shape_of(k, i), tree) for i in (1, 2))
-    n1, n2 = arrays[0].shape[:2]
+    (n1, n2), *others = (tuple(x.shape[:2]) for x in arrays)
+    if any(each != (n1, n2) for each in others):
+        raise ShapeError("the Kernels passed in have different numbers of examples; pass as many.")
     same = all(k.x1_is_x2 for k in kernels) and alike(*extras.pattern)
     traits = tuple(Traits(k.is_gaussian, k.is_input, k.ntk is not None) for k in kernels)
     masks = tuple(_mask_of(at, k, 1) for k in kernels), tuple(_mask_of(at, k, 2) for k in kernels)
@@ -251,7 +254,7 @@ def _evaluate(
         inputs.counts,
         inputs.same,
         entered.traced or any(map(_is_traced(at), iter_leaves(network))),
-        options.diagonal_spatial,
+        frozenset(plan.output_edges if options.diagonal_spatial else ()),
         _by_edge(plan, entered.masks),
         entered.patterns,
     )
@@ -300,8 +303,8 @@ def _kernel(edge: Edge, out: Output, entered: Entered, options: Options) -> Kern
         is_gaussian=edge.traits.gaussian,
         is_input=edge.traits.is_input,
         diagonal_spatial=options.diagonal_spatial,
-        shape1=edge.shape1.full(inputs.counts[0]),
-        shape2=edge.shape2.full(inputs.counts[1]),
+        shape1=edge.shape1.full(edge.counts[0]),
+        shape2=edge.shape2.full(edge.counts[1]),
         batch_axis=axes.batch,
         channel_axis=axes.channel,
         mask1=_users(entered.at, out.mask1, axes),

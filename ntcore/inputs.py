@@ -37,8 +37,13 @@ class Inputs:
     @property
     def pairs(self) -> int:
         """Pairs of examples to be computed, each once where both batches are one."""
-        n1, n2 = self.counts
-        return n1 * (n1 + 1) // 2 if self.same else n1 * n2
+        return pairs_of(self.counts, self.same)
+
+
+def pairs_of(counts: tuple[int, int], same: bool) -> int:
+    """Return the pairs of examples of two batches, each once where both batches are one."""
+    n1, n2 = counts
+    return n1 * (n1 + 1) // 2 if same else n1 * n2
 
 
 def of_sizes(network: Record, sizes1: Any, sizes2: Any = None) -> Inputs:

@@ -54,7 +54,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     program = make_program(job, budget(job))
     grid = make_grid(*job.counts, pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
     edges = job.plan.output_edges
-    kernels = {e: _Pair(job, grid) for e in edges}
+    kernels = {e: _Pair(job, e, grid) for e in edges}
     tiles = list(grid)
     for done, (tile, arrays) in enumerate(_tiles(job, program, grid, tiles, besides)):
         for edge, both in arrays.items():
@@ -99,7 +99,7 @@ def _output(
     job: Job, program: Program | Parts, found: list[Any], company: Company
 ) -> dict[int, tuple[Array, Array | None]]:
     moments = program.join(found, company)
-    return {edge: _arrays(job, m) for edge, m in moments.items()}
+    return {edge: _arrays(job, edge, m) for edge, m in moments.items()}
 
 
 def _in_order(
@@ -128,8 +128,8 @@ def _in_order(
 class _Pair:
     """The two arrays of an output edge in the making."""
 
-    def __init__(self, job: Job, grid: Grid) -> None:
-        nngp, ntk = (Assembly(job.at, grid, job.diagonal_spatial) for _ in range(2))
+    def __init__(self, job: Job, edge: int, grid: Grid) -> None:
+        nngp, ntk = (Assembly(job.at, grid, edge in job.diagonal) for _ in range(2))
         self._parts = nngp, ntk
 
     def put(self, tile: Tile, *arrays: Array | None) -> None:
@@ -167,30 +167,29 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
 # --- results --------------------------------------------------------------------------
 
 
-def _arrays(job: Job, m: Moments) -> tuple[Array, Array | None]:
-    nngp = _user(job, m.nngp)
+def _arrays(job: Job, edge: int, m: Moments) -> tuple[Array, Array | None]:
+    nngp = _user(job, edge, m.nngp)
     if job.plan.blocks == 1:
         return nngp, None
-    return nngp, job.at.xp.zeros_like(nngp) if m.ntk is None else _user(job, m.ntk)
+    return nngp, job.at.xp.zeros_like(nngp) if m.ntk is None else _user(job, edge, m.ntk)
 
 
 def _empty(job: Job, edge: int) -> tuple[Array, Array | None]:
     """Return the kernels of a batch without examples."""
     layout = job.plan.edges[edge].layout()
     one, two = layout.sizes1, layout.sizes2
-    space = (
-        one if job.diagonal_spatial else [n for pair in zip(one, two, strict=True) for n in pair]
-    )
+    every = [n for pair in zip(one, two, strict=True) for n in pair]
+    space = one if edge in job.diagonal else every
     shape = (*job.counts, *space)
     nngp = job.at.xp.zeros(shape, dtype=job.at.dtype, device=job.at.device)
     return nngp, nngp if job.plan.options.ntk else None
 
 
-def _user(job: Job, cov: Cov) -> Array:
-    return (diagonal_to_user if job.diagonal_spatial else to_user)(job.at, cov)
+def _user(job: Job, edge: int, cov: Cov) -> Array:
+    return (diagonal_to_user if edge in job.diagonal else to_user)(job.at, cov)
 
 
 def _side_array(job: Job, edge: int, sides: dict[int, Cov]) -> Array | None:
     if job.plan.edges[edge].side1 is None or edge not in sides:
         return None
-    return _user(job, sides[edge])
+    return _user(job, edge, sides[edge])

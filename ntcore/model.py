@@ -164,8 +164,9 @@ class Model(Record):
         """
         at, rng = _place_of_rng(rng, like)
         inputs = of_sizes(self.network, input_shape)
-        shapes, params = sample.init(self.network, at, rng, inputs.shapes1)
-        return map_tree(lambda s: s.full(inputs.counts[0]), shapes), params
+        _, params = sample.init(self.network, at, rng, inputs.shapes1)
+        sizes = sample.output_sizes(self.network, inputs.shapes1, inputs.counts[0])
+        return sizes, params
 
     def apply_fn(
         self,

@@ -29,6 +29,9 @@ class Traits:
     roots : frozenset of int or None
         Which weights, or inputs, the edge is linear in; two edges that share a root are
         correlated. A layer with weights of its own returns None and the plan numbers it.
+    alike : bool
+        Channels are independent and identically distributed, Gaussian or not. The plan says so
+        of whatever is Gaussian, and layers keep it or take it away.
     """
 
     gaussian: bool = False
@@ -36,6 +39,7 @@ class Traits:
     trained: bool = False
     masked: bool = False
     roots: frozenset[int] | None = None
+    alike: bool = False
 
 
 FRESH = Traits(gaussian=True, trained=True)

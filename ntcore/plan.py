@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ntcore.cov import Layout, layout_of
-from ntcore.inputs import leaves_of
+from ntcore.inputs import leaves_of, pairs_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Traits
 from ntcore.need import Need, describe
@@ -23,12 +23,15 @@ class Edge:
     """One edge of a network: what flows there, and which of its entries are asked for.
 
     ``cross`` is the need of the block between the two batches; ``side1`` and ``side2`` are those
-    of each batch with itself. None asks for nothing.
+    of each batch with itself. None asks for nothing. ``counts`` are the examples of each batch,
+    and ``same`` says whether the two are one.
     """
 
     shape1: Shape
     shape2: Shape
     traits: Traits
+    counts: tuple[int, int]
+    same: bool
     cross: Need | None = None
     side1: Need | None = None
     side2: Need | None = None
@@ -38,6 +41,11 @@ class Edge:
         need = getattr(self, block)
         one, two = block_shapes(self, block)
         return layout_of(need, one.spatial, two.spatial, paired=block != "cross")
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of examples to be computed."""
+        return pairs_of(self.counts, self.same)
 
     @property
     def entries(self) -> int:
@@ -53,11 +61,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer at work: its structure, the edges it reads and the edge it writes."""
+    """One layer at work: its structure, the edges it reads and the edge it writes.
+
+    ``regroups`` says whether it picks or joins examples, and so takes whole batches.
+    """
 
     layer: Layer
     inputs: tuple[int, ...]
     output: int
+    regroups: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,8 +134,6 @@ class Plan:
         The edges, inputs first.
     inputs, outputs : tree of int
         The edges the network reads and writes, in the structure of its inputs and outputs.
-    pairs : int
-        Pairs of examples to be computed.
     options : Options
         What was asked for.
     """
@@ -132,7 +142,6 @@ class Plan:
     edges: tuple[Edge, ...]
     inputs: Tree
     outputs: Tree
-    pairs: int
     options: Options
 
     def __hash__(self) -> int:
@@ -142,6 +151,12 @@ class Plan:
     def _hash(self) -> int:
         """Plans are keys, time and again."""
         return hash((self.steps, self.edges, self.inputs, self.outputs, self.pairs, self.options))
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of examples that come in."""
+        first: int = leaves_of(self.inputs)[0]
+        return self.edges[first].pairs
 
     @property
     def output_edges(self) -> tuple[int, ...]:
@@ -161,12 +176,12 @@ class Plan:
     @property
     def cost(self) -> Cost:
         """Entries, FLOPs and bytes of the cross block, over all pairs."""
-        entries = [e.entries for e in self.edges]
-        item = self.itemsize * self.blocks * self.pairs
+        entries = [e.entries * e.pairs for e in self.edges]
+        item = self.itemsize * self.blocks
         outputs = leaves_of(self.outputs)
         moved = sum(sum(entries[i] for i in s.inputs) + entries[s.output] for s in self.steps)
         return Cost(
-            entries=sum(entries) * self.pairs,
+            entries=sum(entries),
             flops=sum(self.flops(s) for s in self.steps),
             bytes_moved=float(moved * item),
             bytes_widest=float(max(entries) * item),
@@ -176,7 +191,8 @@ class Plan:
     def flops(self, step: Step) -> float:
         """Return the floating-point operations of one layer over all pairs."""
         per_entry = step.layer.flops(tuple(self.edges[i].shape1 for i in step.inputs))
-        return per_entry * self.edges[step.output].entries * self.blocks * self.pairs
+        out = self.edges[step.output]
+        return per_entry * out.entries * out.pairs * self.blocks
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [
@@ -190,12 +206,13 @@ class Plan:
             f"{_short(cost.bytes_moved)}B moved, {_short(cost.bytes_widest)}B widest edge, "
             f"{_short(cost.bytes_result)}B result"
         )
-        return "\n".join([*_table(rows), total])
+        whole = [f"whole batches are held at {s.layer!r}" for s in self.steps if s.regroups]
+        return "\n".join([*_table(rows), *whole, total])
 
     def _row(self, name: str, edge: int, flops: float) -> tuple[str, ...]:
         e = self.edges[edge]
         shape = "x".join(map(str, (*e.shape1.spatial, e.shape1.channels)))
-        held = e.entries * self.blocks * self.pairs * self.itemsize
+        held = e.entries * e.pairs * self.blocks * self.itemsize
         return name, shape, str(e), f"{e.entries:,}", _short(flops), f"{_short(held)}B"
 
 

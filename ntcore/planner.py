@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from ntcore.errors import NtcoreError, PlanError, ShapeError
 from ntcore.inputs import Inputs, leaves_of
 from ntcore.layers.base import Layer, no_mask
 from ntcore.need import Need, diagonal, everything, union
 from ntcore.network import Tree, walk
+from ntcore.piece import held_edges
 from ntcore.plan import Edge, Options, Plan, Step, block_shapes
 from ntcore.record import Record, skeleton
 from ntcore.shape import Shape
@@ -43,18 +45,25 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
     steps: list[Step] = []
 
     def emit(layer: Layer, ids: tuple[int, ...]) -> int:
-        steps.append(Step(layer, ids, len(edges)))
-        edges.append(_output_edge(layer, [edges[i] for i in ids], len(steps)))
+        inputs = [edges[i] for i in ids]
+        edge, regroups = _output_edge(layer, inputs, len(steps) + 1)
+        steps.append(Step(layer, ids, len(edges), regroups))
+        edges.append(edge)
         return len(edges) - 1
 
     outputs = walk(network, entered, emit)
     for i in leaves_of(outputs):
         edges[i] = _asked(edges[i], options)
+    held = held_edges(steps)
     for step in reversed(steps):
+        if step.output in held:
+            edges[step.output] = _held(edges[step.output])
         _ask_inputs(edges, step)
+    for i in held & set(leaves_of(entered)):
+        edges[i] = _held(edges[i])
     if not options.minimal:
         edges[:] = [_ask_everything(e) for e in edges]
-    return Plan(tuple(steps), tuple(edges), entered, outputs, inputs.pairs, options)
+    return Plan(tuple(steps), tuple(edges), entered, outputs, options)
 
 
 @lru_cache(maxsize=256)
@@ -86,8 +95,9 @@ def _input_edges(inputs: Inputs) -> tuple[list[Edge], Tree]:
                 raise ShapeError("x1 and x2 hold different numbers of inputs; pass as many.")
             return tuple(enter(x, y) for x, y in zip(a, b, strict=True))
         _check_pair(a, b)
-        roots = frozenset({-1 - len(edges)})
-        edges.append(Edge(a, b, replace(next(traits), roots=roots)))
+        given = next(traits)
+        known = replace(given, roots=frozenset({-1 - len(edges)}), alike=given.gaussian)
+        edges.append(Edge(a, b, known, inputs.counts, inputs.same))
         return len(edges) - 1
 
     return edges, enter(inputs.shapes1, inputs.shapes2)
@@ -106,18 +116,35 @@ def _check_pair(a: Shape, b: Shape) -> None:
         )
 
 
-def _output_edge(layer: Layer, inputs: list[Edge], number: int) -> Edge:
+def _output_edge(layer: Layer, inputs: list[Edge], number: int) -> tuple[Edge, bool]:
+    """Return the edge that a layer writes, and whether its examples are others."""
     for edge in inputs:
         _check_axes(layer, edge.shape1)
-    traits = layer.traits(*(e.traits for e in inputs))
+    first, second = tuple(e.shape1 for e in inputs), tuple(e.shape2 for e in inputs)
+    traits = layer.traits_at(first, tuple(e.traits for e in inputs))
     if any(e.traits.masked for e in inputs):
         _check_mask(layer)
         traits = replace(traits, masked=True)
     if traits.roots is None:
         traits = replace(traits, roots=frozenset({number}))
-    shape1 = layer.shape(*(e.shape1 for e in inputs))
-    shape2 = layer.shape(*(e.shape2 for e in inputs))
-    return Edge(shape1, shape2, traits)
+    traits = replace(traits, alike=traits.alike or traits.gaussian)
+    shape1, shape2 = layer.shape(*first), layer.shape(*second)
+    regroups = layer.regroups(*first)
+    counts = _counts(layer, inputs, regroups)
+    return Edge(shape1, shape2, traits, counts, inputs[0].same), regroups
+
+
+def _counts(layer: Layer, inputs: list[Edge], regroups: bool) -> tuple[int, int]:
+    each = [e.counts for e in inputs]
+    if regroups:
+        one = layer.count(tuple(e.shape1 for e in inputs), tuple(n for n, _ in each))
+        return one, layer.count(tuple(e.shape2 for e in inputs), tuple(n for _, n in each))
+    if len(set(each)) > 1:
+        raise ShapeError(
+            f"{layer!r} receives branches with different numbers of examples "
+            f"({', '.join(str(n) for n, _ in each)} in x1); pick as many in every branch."
+        )
+    return each[0]
 
 
 def _check_mask(layer: Layer) -> None:
@@ -152,34 +179,40 @@ def _asked(edge: Edge, options: Options) -> Edge:
     return replace(edge, side1=union([edge.side1, one]), side2=union([edge.side2, two]))
 
 
+def _held(edge: Edge) -> Edge:
+    """Ask for offset 0 alone or for everything: what a kernel of whole batches can hold."""
+    asked = [n for n in (edge.cross, edge.side1, edge.side2) if n is not None]
+    only_zero = all(n == diagonal(edge.shape1.ndim) for n in asked)
+    return edge if only_zero else _ask_everything(edge)
+
+
 def _ask_inputs(edges: list[Edge], step: Step) -> None:
-    out = edges[step.output]
-    for i in step.inputs:
-        edge = edges[i]
-        found = {
-            block: union([getattr(edge, block), _asked_of(step.layer, out, edge, block)])
-            for block in ("cross", "side1", "side2")
-        }
-        edges[i] = replace(edge, **found)  # type: ignore[arg-type]
+    out, inputs = edges[step.output], [edges[i] for i in step.inputs]
+    for block in ("cross", "side1", "side2"):
+        asked = _asked_of(step.layer, out, inputs, block)
+        for i, need in zip(step.inputs, asked, strict=True):
+            found: Any = {block: union([getattr(edges[i], block), need])}
+            edges[i] = replace(edges[i], **found)
 
 
 def _ask_cross(edges: list[Edge], step: Step) -> None:
-    need = edges[step.output].cross
-    if need is None:
+    out, inputs = edges[step.output], [edges[i] for i in step.inputs]
+    if out.cross is None:
         return
-    for i in step.inputs:
-        below = step.layer.need(need, edges[i].shape1, edges[i].shape2)
-        edges[i] = replace(edges[i], cross=union([edges[i].cross, below]))
+    below = _asked_of(step.layer, out, inputs, "cross")
+    for i, need in zip(step.inputs, below, strict=True):
+        edges[i] = replace(edges[i], cross=union([edges[i].cross, need]))
 
 
-def _asked_of(layer: Layer, out: Edge, edge: Edge, block: str) -> Need | None:
+def _asked_of(layer: Layer, out: Edge, inputs: list[Edge], block: str) -> list[Need | None]:
     need = getattr(out, block)
-    one, two = block_shapes(edge, block)
-    below = None if need is None else layer.need(need, one, two)
-    if block == "cross":
+    ones, twos = zip(*(block_shapes(e, block) for e in inputs), strict=True)
+    below: list[Need | None] = [None] * len(inputs)
+    if need is not None:
+        below = [*layer.needs(need, ones, twos)]
+    if block == "cross" or (out.cross is None and need is None):
         return below
-    used = out.cross is not None or need is not None
-    return union([below, layer.sides(one) if used else None])
+    return [union([n, layer.sides(one)]) for n, one in zip(below, ones, strict=True)]
 
 
 def _ask_everything(edge: Edge) -> Edge:

@@ -46,8 +46,8 @@ class Job:
         Whether the second batch is the first.
     traced : bool
         Whether values are unknown now, so that everything is one tile.
-    diagonal_spatial : bool
-        Whether the results hold offset 0 alone.
+    diagonal : frozenset of int
+        The edges of which the results hold offset 0 alone.
     masks : tuple of dict
         For each batch, the mask of every input edge that has one, ``(n, *spatial, C)``.
     patterns : tuple
@@ -61,7 +61,7 @@ class Job:
     counts: tuple[int, int]
     same: bool
     traced: bool
-    diagonal_spatial: bool
+    diagonal: frozenset[int]
     masks: tuple[Masks, Masks] = ({}, {})
     patterns: tuple[Any, Any] = (None, None)
 

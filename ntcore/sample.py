@@ -15,7 +15,7 @@ from ntcore.layers.base import Layer, Run
 from ntcore.layers.fan import FanOut
 from ntcore.masked import MaskedArray, with_mask, zeroed
 from ntcore.network import Parallel, Repeat, Serial, Tree, parts, walk
-from ntcore.record import Record
+from ntcore.record import Record, iter_leaves
 from ntcore.shape import Shape, default_axes
 
 Params = Any
@@ -34,7 +34,7 @@ def init(node: Record, at: Place, rng: Any, shapes: Tree) -> tuple[Tree, Params]
         for child, key in zip(members, _split(at, rng, len(members)), strict=True):
             shapes, drawn = init(child, at, key, shapes)
             params.append(drawn)
-        return shapes, _stack(at, params) if isinstance(node, Repeat) else tuple(params)
+        return shapes, _stacked(at, node, params) if isinstance(node, Repeat) else tuple(params)
     if isinstance(node, Parallel):
         keys = _split(at, rng, len(node.branches))
         below = walk_inputs(node, shapes)
@@ -47,6 +47,27 @@ def init(node: Record, at: Place, rng: Any, shapes: Tree) -> tuple[Tree, Params]
         return layer.shape(*inputs)
 
     return walk(node, shapes, emit), own[0] if own else ()
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A shape and the number of examples, -1 where it is not known."""
+
+    shape: Shape
+    count: int
+
+
+def output_sizes(network: Record, shapes: Tree, count: int) -> Tree:
+    """Return the sizes of the arrays of the outputs."""
+
+    def emit(layer: Layer, inputs: tuple[Sized, ...]) -> Sized:
+        below = tuple(s.shape for s in inputs)
+        if not layer.regroups(*below):
+            return Sized(layer.shape(*below), inputs[0].count)
+        return Sized(layer.shape(*below), layer.count(below, tuple(s.count for s in inputs)))
+
+    entered = map_tree(lambda s: Sized(s, count), shapes)
+    return map_tree(lambda s: s.shape.full(s.count), walk(network, entered, emit))
 
 
 def _split(at: Place, rng: Any, n: int) -> list[Any]:
@@ -249,6 +270,16 @@ def _members(node: Record, params: Params) -> list[tuple[Record, Params]]:
             f"{got}; pass what init_fn returned."
         )
     return list(zip(members, params, strict=True))
+
+
+def _stacked(at: Place, node: Repeat, params: list[Params]) -> Params:
+    sizes = [[tuple(w.shape) for w in iter_leaves(p)] for p in params]
+    if any(s != sizes[0] for s in sizes):
+        raise ShapeError(
+            f"{node!r} has parameters of different shapes from one time to the next; repeat "
+            "layers whose output has the same shape as their input, or write them out in serial."
+        )
+    return _stack(at, params)
 
 
 def _stack(at: Place, params: list[Params]) -> Params:

@@ -7,6 +7,8 @@ A layer is a frozen record. What it means is said by a few small methods:
     offsets of the input an output asks for;
 ``push``
     moments of the input to moments of the output;
+``regroup``
+    in place of ``push``, where a layer picks or joins examples;
 ``mask``
     where the output holds nothing, given where the input does;
 ``init``, ``forward``, ``backward``
@@ -82,9 +84,19 @@ class Layer(Record):
         """Return the traits of the output, or raise :class:`~ntcore.errors.PlanError`."""
         return replace(inputs[0], is_input=False)
 
+    def traits_at(self, shapes: tuple[Shape, ...], traits: tuple[Traits, ...]) -> Traits:
+        """Return the traits of the output, where they depend on the shapes of the inputs."""
+        return self.traits(*traits)
+
     def need(self, out: Need, shape1: Shape, shape2: Shape) -> Need:
         """Return the offsets of an input that the offsets ``out`` of the output ask for."""
         return out
+
+    def needs(
+        self, out: Need, shapes1: tuple[Shape, ...], shapes2: tuple[Shape, ...]
+    ) -> tuple[Need, ...]:
+        """Return the need of each input, where they differ from one input to the next."""
+        return tuple(self.need(out, *both) for both in zip(shapes1, shapes2, strict=True))
 
     def sides(self, shape: Shape) -> Need | None:
         """Return the offsets that the layer reads of its input's side blocks."""
@@ -93,6 +105,29 @@ class Layer(Record):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         """Return floating-point operations per entry of the output block, for the plan."""
         return 1.0
+
+    # layers that pick or join examples
+
+    def regroups(self, *inputs: Shape) -> bool:
+        """Whether the examples of the output are others than those of the inputs.
+
+        Such a layer has no ``push``: it takes kernels of whole batches, by :meth:`regroup`.
+        """
+        return False
+
+    def count(self, shapes: tuple[Shape, ...], counts: tuple[int, ...]) -> int:
+        """Return the number of examples of the output."""
+        return counts[0]
+
+    def regroup(
+        self, at: Place, shapes: tuple[Shape, ...], arrays: tuple[Array, ...], axes: int, each: int
+    ) -> Array:
+        """Return one array of the kernel of the output from those of the inputs.
+
+        An array has ``axes`` axes of examples, 2 where it compares all pairs, and then ``each``
+        axes for every spatial one, 2 where it compares all positions.
+        """
+        raise TypeError(f"{type(self).__name__} must define 'regroup'")
 
     # what comes beside a batch
 

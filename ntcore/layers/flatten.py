@@ -65,7 +65,7 @@ class Flatten(Linear):
         return Shape((), shape.channels * math.prod(shape.spatial), Axes(batch, 1 - batch, ()))
 
     def traits(self, *inputs: Traits) -> Traits:
-        return replace(inputs[0], gaussian=False, is_input=False)
+        return replace(inputs[0], gaussian=False, alike=False, is_input=False)
 
     def need(self, out: Need, shape1: Shape, shape2: Shape) -> Need:
         if shape1.spatial != shape2.spatial:
