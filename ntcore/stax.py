@@ -47,6 +47,37 @@ def repeat(layer: Model, n: int) -> Model:
     return Model(Repeat(_network(layer), n))
 
 
+def residual(*branch: Model, shortcut: Model | None = None) -> Model:
+    """Return layers with a shortcut around them: their output plus their input.
+
+    It is ``serial(FanOut(2), parallel(shortcut, serial(*branch)), FanInSum())``.
+
+    Parameters
+    ----------
+    *branch : Model
+        The layers, in order; they keep the shape of their input, and end in a Dense or Conv layer.
+    shortcut : Model, optional
+        What the input goes through on its way, such as a 1x1 ``Conv`` where sizes change; nothing
+        by default.
+    """
+    through = layers.Identity() if shortcut is None else _network(shortcut)
+    both = Parallel((through, Serial(tuple(map(_network, branch)))))
+    return Model(Serial((layers.FanOut(2), both, layers.FanInSum())))
+
+
+class _Slice:
+    """Makes an ``Index`` of what stands between brackets, as in ``Slice[:, 1:-1, ::2]``."""
+
+    def __getitem__(self, idx: Any) -> Model:
+        return Model(layers.Index(idx))
+
+    def __repr__(self) -> str:
+        return "Slice"
+
+
+Slice = _Slice()
+
+
 def _network(layer: Any) -> Record:
     if isinstance(layer, Model):
         return layer.network
@@ -78,8 +109,10 @@ __all__ = [
     "Model",
     "Padding",
     "PositionalEmbedding",
+    "Slice",
     "parallel",
     "repeat",
+    "residual",
     "serial",
     "unmask_fn",
     *sorted(_LAYERS),

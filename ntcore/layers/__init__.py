@@ -5,6 +5,7 @@ from ntcore.layers.arc_cosine import RectifiedMonomial as RectifiedMonomial
 from ntcore.layers.arc_cosine import Sign as Sign
 from ntcore.layers.attention import GlobalSelfAttention as GlobalSelfAttention
 from ntcore.layers.attention_weights import AttentionMechanism as AttentionMechanism
+from ntcore.layers.concat import FanInConcat as FanInConcat
 from ntcore.layers.conv import Conv as Conv
 from ntcore.layers.custom import Elementwise as Elementwise
 from ntcore.layers.dense import Dense as Dense
@@ -24,11 +25,13 @@ from ntcore.layers.global_pool import GlobalAvgPool as GlobalAvgPool
 from ntcore.layers.global_pool import GlobalSumPool as GlobalSumPool
 from ntcore.layers.hermite import Hermite as Hermite
 from ntcore.layers.identity import Identity as Identity
+from ntcore.layers.index import Index as Index
 from ntcore.layers.layer_norm import LayerNorm as LayerNorm
 from ntcore.layers.polynomial import Monomial as Monomial
 from ntcore.layers.polynomial import Polynomial as Polynomial
 from ntcore.layers.pool import AvgPool as AvgPool
 from ntcore.layers.pool import SumPool as SumPool
+from ntcore.layers.product import FanInProd as FanInProd
 from ntcore.layers.rectifier import ABRelu as ABRelu
 from ntcore.layers.rectifier import Abs as Abs
 from ntcore.layers.rectifier import LeakyRelu as LeakyRelu

@@ -1,4 +1,4 @@
-"""Where branches begin and end."""
+"""Where branches begin and where they are added up."""
 
 from __future__ import annotations
 
@@ -32,8 +32,59 @@ class FanOut(Record):
         settle(self, "num", as_count(self.num, "num", "FanOut"))
 
 
+class FanIn(Layer):
+    """Role of merges of branches of one shape."""
+
+    arity: ClassVar[int | None] = None
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if any(s != inputs[0] for s in inputs):
+            raise ShapeError(
+                f"{self!r} receives branches of different shapes ({sizes_of(inputs)}); give every "
+                "branch the same spatial sizes, channels and axes."
+            )
+        return inputs[0]
+
+    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
+        return reduce(at.xp.logical_and, masks)
+
+    def flops(self, inputs: tuple[Shape, ...]) -> float:
+        return float(len(inputs) - 1)
+
+
+def sizes_of(shapes: tuple[Shape, ...]) -> str:
+    """Return the sizes of some branches as text, spatial sizes first."""
+    return ", ".join(str((*s.spatial, s.channels)) for s in shapes)
+
+
+def joint_roots(layer: Layer, inputs: tuple[Traits, ...], so: str) -> frozenset[int]:
+    """Return the roots of all branches together, or refuse two branches that share one."""
+    roots: frozenset[int] = frozenset()
+    for i, t in enumerate(inputs):
+        if roots & (t.roots or frozenset()):
+            raise PlanError(
+                f"{layer!r} receives a branch (number {i}) that shares its last weights with an "
+                f"earlier one, so that the two are correlated and {so}; end one of them in a "
+                "Dense or Conv layer of its own."
+            )
+        roots |= t.roots or frozenset()
+    return roots
+
+
+def merged(inputs: tuple[Traits, ...], roots: frozenset[int]) -> Traits:
+    """Return the traits of several branches together: what all of them are."""
+    return replace(
+        inputs[0],
+        gaussian=all(t.gaussian for t in inputs),
+        alike=all(t.alike for t in inputs),
+        is_input=False,
+        trained=any(t.trained for t in inputs),
+        roots=roots,
+    )
+
+
 @record
-class FanInSum(Layer):
+class FanInSum(FanIn):
     r"""Sum of branches: :math:`K' = \sum_b K_b` and :math:`\Theta' = \sum_b \Theta_b`.
 
     The sums hold where every branch is Gaussian with mean zero and no two branches are
@@ -47,16 +98,9 @@ class FanInSum(Layer):
         If the branches have different shapes.
     """
 
-    arity: ClassVar[int | None] = None
-
-    def shape(self, *inputs: Shape) -> Shape:
-        if any(s != inputs[0] for s in inputs):
-            sizes = ", ".join(str((*s.spatial, s.channels)) for s in inputs)
-            raise ShapeError(
-                f"{self!r} receives branches of different shapes ({sizes}); give every branch the "
-                "same spatial sizes, channels and axes."
-            )
-        return inputs[0]
+    @classmethod
+    def examples(cls) -> list[Any]:
+        return [cls()]
 
     def traits(self, *inputs: Traits) -> Traits:
         bent = [i for i, t in enumerate(inputs) if not t.gaussian]
@@ -66,23 +110,7 @@ class FanInSum(Layer):
                 "zero, so that the covariance of the sum is not known; end the branch in a Dense "
                 "or Conv layer."
             )
-        roots: frozenset[int] = frozenset()
-        for i, t in enumerate(inputs):
-            if roots & (t.roots or frozenset()):
-                raise PlanError(
-                    f"{self!r} receives a branch (number {i}) that shares its last weights with "
-                    "an earlier one, so that the two are correlated and their covariances do not "
-                    "add; end one of them in a Dense or Conv layer of its own."
-                )
-            roots |= t.roots or frozenset()
-        trained = any(t.trained for t in inputs)
-        return replace(inputs[0], is_input=False, trained=trained, roots=roots)
-
-    def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
-        return reduce(at.xp.logical_and, masks)
-
-    def flops(self, inputs: tuple[Shape, ...]) -> float:
-        return float(len(inputs) - 1)
+        return merged(inputs, joint_roots(self, inputs, "their covariances do not add"))
 
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         nngp = reduce(add, (select(ctx.at, m.nngp, ctx.layout) for m in inputs))
