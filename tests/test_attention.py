@@ -160,6 +160,15 @@ def test_offset_zero_alone_is_a_part_of_the_whole(backend: Library) -> None:
             assert close(backend.to_numpy(part), np.einsum("abppqq->abpq", whole))
 
 
+def test_a_batch_may_be_empty(backend: Library) -> None:
+    net = ATTENTION(3, 4, 2, 2, pos_emb_type="CONCAT", b_std=0.1, causal=True)
+    one, none = (backend.asarray(np.ones((n, 3, 2))) for n in (1, 0))
+    _, params = net.init_fn(0, (1, 3, 2), like=one)
+    out, pull = net.vjp_fn(params, none)
+    assert out.shape == (0, 3, 3) and pull(out)[1].shape == none.shape
+    assert net.kernel_fn(none, one, "ntk").shape == (0, 1, 3, 3)
+
+
 def test_enumerations_are_names() -> None:
     x = INPUTS["line"]
     member = ATTENTION(

@@ -25,7 +25,7 @@ class GlobalSelfAttention(Layer):
               [\zeta(G_1) V_1, \ldots, \zeta(G_H) V_H] W_O + \sigma_b b
 
     with keys :math:`K = \frac{\sigma_K}{\sqrt N} \tilde x W_K` and, likewise, queries :math:`Q`
-    and values :math:`V` (Hron et al. 2020, eq. 1 to 4; all weights are standard normal). For
+    and values :math:`V`; all weights are standard normal (Hron et al. 2020, section 2). For
     infinitely many heads and key channels, ``linear_scaling`` (:math:`s = 1`, and
     :math:`W_Q = W_K`) has
 
@@ -33,14 +33,15 @@ class GlobalSelfAttention(Layer):
               \Theta' = K' + \sigma_{OV}^2\, A_1 (K + \Theta) A_2^\top, \qquad
               A = \zeta(\sigma_Q \sigma_K K_{xx})
 
-    for the covariance :math:`K_{xx}` of an input with itself (ib., section 3.2, theorem 3);
-    without it, for the identity alone,
+    for the covariance :math:`K_{xx}` of an input with itself; without it (:math:`s = 1/2`), for
+    the identity alone,
 
     .. math:: K'_{ij} = \sigma^2 K_{ij} S + \sigma_b^2, \quad
               \Theta'_{ij} = K'_{ij} + \sigma^2 (3 K_{ij} S + \Theta_{ij} S + 2 K_{ij} T), \quad
               S = \sum_{pq} K_{pq}^2, \quad T = \sum_{pq} K_{pq} \Theta_{pq}
 
-    with :math:`\sigma = \sigma_O \sigma_V \sigma_Q \sigma_K` (ib., theorems 1 and 2). Positional
+    over the keys that :math:`i` and :math:`j` attend to, with
+    :math:`\sigma = \sigma_O \sigma_V \sigma_Q \sigma_K` (ib., sections 3 and 4). Positional
     embeddings are trained as well; :mod:`ntcore.layers.embedding` has their moments.
 
     Parameters

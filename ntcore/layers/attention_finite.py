@@ -7,42 +7,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from ntcore.backend import Array, Place
-from ntcore.errors import ShapeError
 from ntcore.layers import weights
 from ntcore.layers.attention_weights import attend, attend_vjp, barred
 from ntcore.layers.base import Params, Run, whole_positions
-from ntcore.layers.embedding import channels_of, embedded_channels, joined, joined_vjp, root
+from ntcore.layers.embedding import embedded_channels
+from ntcore.layers.embedding_finite import grid_shape, with_embeddings, with_embeddings_vjp
 from ntcore.layers.heads import Affine, projected, projected_vjp
 from ntcore.ops import matmul
-from ntcore.shape import Axes, Shape
+from ntcore.shape import Shape
 
 
 def init(layer: Any, at: Place, rng: Any, shape: Shape) -> Params:
     """Return ``(W_query, W_key, W_value, W_out, b, embeddings)``, None for what is not there."""
     axes = layer.axes_in(shape.ndim + 2)
-    with_embeddings = embedded_channels(layer, shape.channels)
+    channels = embedded_channels(layer, shape.channels)
     heads, key, val = layer.n_heads, layer.n_chan_key, layer.n_chan_val
-    values = with_embeddings if layer.val_pos_emb else shape.channels
-    bias, grid = [1] * (shape.ndim + 2), [1, *_users(shape), channels_of(layer, shape.channels)]
+    values = channels if layer.val_pos_emb else shape.channels
+    bias = [1] * (shape.ndim + 2)
     bias[axes.channel] = layer.n_chan_out
     shapes = (
-        None if layer.linear_scaling else (heads, with_embeddings, key),
-        (heads, with_embeddings, key),
+        None if layer.linear_scaling else (heads, channels, key),
+        (heads, channels, key),
         (heads, values, val),
         (val * heads, layer.n_chan_out),
         None if layer.b_std is None else tuple(bias),
-        None if layer.pos_emb_type == "NONE" else tuple(grid[i] for i in axes.inverse),
+        grid_shape(layer, shape),
     )
     keys = at.backend.split(rng, len(shapes))
     return tuple(
         None if s is None else at.backend.normal(k, s, at.dtype, at.device)
         for k, s in zip(keys, shapes, strict=True)
     )
-
-
-def _users(shape: Shape) -> tuple[int, ...]:
-    """Return the spatial sizes in the order in which the user's array has them."""
-    return tuple(n for _, n in sorted(zip(shape.axes.spatial, shape.spatial, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -63,8 +58,6 @@ class Pass:
         The keys that a query does not attend to.
     away : array or None
         The positions that hold nothing, ``(n, P, 1)``.
-    root : array or None
-        What correlates the embeddings.
     """
 
     keyed: Array
@@ -77,21 +70,14 @@ class Pass:
     mixed: Array
     hidden: Array | None
     away: Array | None
-    root: Array | None
 
 
 def attended(layer: Any, run: Run, params: Params, x: Array) -> Pass:
     """Return one pass for an array with the batch first and the channels last."""
     at, (w_query, w_key, w_value, *_, drawn) = run.at, params
-    rows = at.xp.reshape(x, (x.shape[0], -1, x.shape[-1]))
     away, hidden = _hidden(layer, run, x)
-    keyed, correlated = rows, None
-    if layer.pos_emb_type != "NONE":
-        correlated = root(at, layer, x.shape[1:-1])
-        grid = _on_grid(layer, at, drawn, x)
-        grid = grid if correlated is None else matmul(at, correlated, grid)
-        keyed = joined(at, layer, rows, grid, away)
-    valued = keyed if layer.val_pos_emb else rows
+    keyed = with_embeddings(layer, at, x, drawn, away)
+    valued = keyed if layer.val_pos_emb else at.xp.reshape(x, (*keyed.shape[:2], x.shape[-1]))
     w_query = w_key if layer.linear_scaling else w_query
     queries = projected(at, layer.W_query_std, w_query, keyed)
     keys = projected(at, layer.W_key_std, w_key, keyed)
@@ -99,10 +85,8 @@ def attended(layer: Any, run: Run, params: Params, x: Array) -> Pass:
     scores = _scale(layer) * matmul(at, queries, at.xp.matrix_transpose(keys))
     attention = attend(at, layer.attention_mechanism, scores, hidden)
     mixed = at.xp.permute_dims(matmul(at, attention, values), (0, 2, 3, 1))
-    mixed = at.xp.reshape(mixed, (*rows.shape[:2], -1))
-    return Pass(
-        keyed, valued, queries, keys, values, scores, attention, mixed, hidden, away, correlated
-    )
+    mixed = at.xp.reshape(mixed, (*keyed.shape[:2], layer.n_chan_val * layer.n_heads))
+    return Pass(keyed, valued, queries, keys, values, scores, attention, mixed, hidden, away)
 
 
 def forward(layer: Any, run: Run, params: Params, x: Array) -> Array:
@@ -114,9 +98,9 @@ def forward(layer: Any, run: Run, params: Params, x: Array) -> Array:
 
 def backward(layer: Any, run: Run, params: Params, x: Array, grad: Array) -> Any:
     """Return ``(gradients of the parameters, gradient of the input)``."""
-    at, xp, (w_query, w_key, w_value, w_out, b, drawn) = run.at, run.at.xp, params
+    at, xp, (w_query, w_key, w_value, w_out, b, _) = run.at, run.at.xp, params
     p = attended(layer, run, params, x)
-    grad = xp.reshape(grad, (*p.mixed.shape[:2], -1))
+    grad = xp.reshape(grad, (*p.mixed.shape[:2], layer.n_chan_out))
     (g_out, g_b), mixed = weights.affine_vjp(_readout(layer), at, (w_out, b), p.mixed, grad)
     heads = xp.reshape(mixed, (*mixed.shape[:2], layer.n_chan_val, layer.n_heads))
     heads = xp.permute_dims(heads, (0, 3, 1, 2))
@@ -132,19 +116,9 @@ def backward(layer: Any, run: Run, params: Params, x: Array, grad: Array) -> Any
     g_value, below_v = projected_vjp(at, layer.W_value_std, w_value, p.valued, values)
     g_query, g_key = (None, g_key + g_query) if tied else (g_query, g_key)
     keyed = below_q + below_k + below_v if layer.val_pos_emb else below_q + below_k
-    below, g_drawn = _below(layer, at, x, drawn, p, keyed)
+    below, g_drawn = with_embeddings_vjp(layer, at, x, keyed, p.away)
     below = below if layer.val_pos_emb else below + below_v
     return (g_query, g_key, g_value, g_out, g_b, g_drawn), xp.reshape(below, x.shape)
-
-
-def _below(layer: Any, at: Place, x: Array, drawn: Any, p: Pass, keyed: Array) -> Any:
-    """Return the gradients of the rows and of the embeddings, given that of both together."""
-    if layer.pos_emb_type == "NONE":
-        return keyed, None
-    below, grid = joined_vjp(at, layer, keyed, p.away, x.shape[-1])
-    grid = grid if p.root is None else matmul(at, p.root, grid)
-    grid = at.xp.reshape(grid, (1, *x.shape[1:-1], -1))
-    return below, at.xp.permute_dims(grid, _axes(layer, x).inverse)
 
 
 # --- pieces -------------------------------------------------------------------------------------
@@ -159,11 +133,6 @@ def _scale(layer: Any) -> float:
     return 1 / key if layer.linear_scaling else 1 / math.sqrt(key)
 
 
-def _axes(layer: Any, x: Array) -> Axes:
-    axes: Axes = layer.axes_in(x.ndim)
-    return axes
-
-
 def _hidden(layer: Any, run: Run, x: Array) -> tuple[Array | None, Array | None]:
     """Return where nothing is, ``(n, P, 1)``, and which keys no query attends to."""
     at, (mask,) = run.at, run.masks or (None,)
@@ -171,17 +140,7 @@ def _hidden(layer: Any, run: Run, x: Array) -> tuple[Array | None, Array | None]
     hidden = None if table is None else at.index(table)
     if mask is None:
         return None, hidden
-    away = at.xp.reshape(whole_positions(at, mask), (x.shape[0], -1, 1))
-    keys = at.xp.reshape(away, (x.shape[0], 1, 1, -1))
+    positions = math.prod(x.shape[1:-1])
+    away = at.xp.reshape(whole_positions(at, mask), (x.shape[0], positions, 1))
+    keys = at.xp.reshape(away, (x.shape[0], 1, 1, positions))
     return away, keys if hidden is None else keys | hidden
-
-
-def _on_grid(layer: Any, at: Place, drawn: Array, x: Array) -> Array:
-    """Return the embeddings as rows ``(P, channels)``."""
-    grid = at.xp.permute_dims(drawn, _axes(layer, x).order)
-    if grid.shape[1:-1] != x.shape[1:-1]:
-        raise ShapeError(
-            f"{layer!r} has embeddings for positions {tuple(grid.shape[1:-1])} but its input has "
-            f"{tuple(x.shape[1:-1])}; draw parameters for inputs of this size."
-        )
-    return at.xp.reshape(grid, (-1, grid.shape[-1]))

@@ -1,4 +1,4 @@
-"""Random positional embeddings: their covariance, and embeddings of finitely many channels."""
+"""Random positional embeddings at infinite width: their covariance."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ntcore.backend import Array, Place, host
-from ntcore.cov import Cov, Layout, hide, opened, positions
-from ntcore.errors import NotPSDError
-from ntcore.need import everything
-from ntcore.ops import matmul
-
-#: Units of rounding, relative to the largest, that an eigenvalue may be below zero.
-ROUNDINGS = 1e3
+from ntcore.cov import Cov, Layout, hide, positions
 
 
 class PositionalEmbedding(enum.Enum):
@@ -38,9 +32,6 @@ def embedded_channels(layer: Any, channels: int) -> int:
     return channels + extra
 
 
-# --- infinite width -----------------------------------------------------------------------------
-
-
 def embedded(
     at: Place, layer: Any, channels: int, cov: Cov, mask1: Array | None, mask2: Array | None
 ) -> Cov:
@@ -49,8 +40,9 @@ def embedded(
     .. math:: \tilde K = K + \sigma_E^2 R \quad\text{or}\quad
               \tilde K = \frac{C K + P \sigma_E^2 R}{C + P}
 
-    for embeddings that are added, or appended as :math:`P` channels to :math:`C` (Hron et al.
-    2020, section 4).
+    for embeddings that are added, or appended as :math:`P` channels to :math:`C`, with the
+    covariance :math:`R` of two positions (Hron et al. 2020, section 4). They are trained in the
+    NTK parameterization, so that the same holds for :math:`\Theta`.
     """
     if layer.pos_emb_type == "NONE":
         return cov
@@ -88,63 +80,3 @@ def _distances(layout: Layout, norm: float | None) -> Any:
         far = np.abs(q - p).astype(float) ** (norm or 1)
         total = total + far.reshape((1,) * (2 * k) + far.shape + (1,) * (2 * (layout.ndim - k - 1)))
     return total if norm is not None else (total == 0).astype(float)
-
-
-# --- finite width -------------------------------------------------------------------------------
-
-
-def joined(at: Place, layer: Any, rows: Array, drawn: Array, hidden: Array | None) -> Array:
-    """Return rows ``(n, P, C)`` with the embeddings ``drawn``, ``(P, C')``."""
-    extra = at.number(layer.W_pos_emb_std) * drawn[None, ...]
-    extra = at.xp.broadcast_to(extra, (rows.shape[0], *drawn.shape))
-    if hidden is not None:
-        extra = at.xp.where(hidden, at.xp.zeros_like(extra), extra)
-    if layer.pos_emb_type == "SUM":
-        return rows + extra
-    return at.xp.concat([rows, extra], axis=-1)
-
-
-def joined_vjp(
-    at: Place, layer: Any, grad: Array, hidden: Array | None, channels: int
-) -> tuple[Array, Array]:
-    """Return the gradients of :func:`joined` in the rows and in what was drawn."""
-    both = layer.pos_emb_type == "SUM"
-    rows, extra = (grad, grad) if both else (grad[..., :channels], grad[..., channels:])
-    if hidden is not None:
-        extra = at.xp.where(hidden, at.xp.zeros_like(extra), extra)
-    return rows, at.number(layer.W_pos_emb_std) * at.xp.sum(extra, axis=0)
-
-
-def root(at: Place, layer: Any, sizes: tuple[int, ...]) -> Array | None:
-    """Return the symmetric square root of the covariance on a grid, or None for the identity.
-
-    Raises
-    ------
-    NotPSDError
-        If ``pos_emb_decay_fn`` is no covariance there.
-    """
-    if layer.pos_emb_decay_fn is None:
-        return None
-    everywhere = Layout(sizes, sizes, everything(sizes, sizes).axes, paired=True)
-    held = Cov(covariance(at, layer, everywhere), everywhere)
-    matrix = opened(at, held, tuple(range(len(sizes))))[..., 0]
-    values, vectors = at.xp.linalg.eigh(matrix)
-    _check_spectrum(at, layer, values)
-    positive = values > 0
-    safe = at.xp.where(positive, values, at.xp.ones_like(values))
-    roots = at.xp.where(positive, at.xp.sqrt(safe), at.xp.zeros_like(values))
-    return matmul(at, vectors * roots, at.xp.matrix_transpose(vectors))
-
-
-def _check_spectrum(at: Place, layer: Any, values: Array) -> None:
-    if at.backend.is_traced(values):
-        return
-    least, largest = float(values[0]), float(values[-1])
-    if least < -ROUNDINGS * float(at.xp.finfo(at.dtype).eps) * max(largest, -least):
-        raise NotPSDError(
-            f"pos_emb_decay_fn={layer.pos_emb_decay_fn!r} of {type(layer).__name__} is not the "
-            f"covariance of any embeddings: its least eigenvalue is {least:.3g}; give a positive "
-            "definite function of the distance, such as lambda d: 1 / (1 + d).",
-            least,
-            -least,
-        )

@@ -31,7 +31,9 @@ def projected(at: Place, std: Any, w: Array, rows: Array) -> Array:
 def projected_vjp(at: Place, std: Any, w: Array, rows: Array, grad: Array) -> tuple[Array, Array]:
     """Return the gradients of :func:`projected` in the weights and in the rows."""
     xp = at.xp
-    grad = xp.reshape(xp.permute_dims(grad, (0, 2, 1, 3)), (*rows.shape[:2], -1))
+    grad = xp.reshape(
+        xp.permute_dims(grad, (0, 2, 1, 3)), (*rows.shape[:2], w.shape[0] * w.shape[2])
+    )
     flat = _side_by_side(at, w)
     (own, _), below = weights.affine_vjp(Affine(std), at, (flat, None), rows, grad)
     own = xp.reshape(own, (w.shape[1], w.shape[0], w.shape[2]))
