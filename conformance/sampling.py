@@ -68,7 +68,7 @@ def _widened(node: Record) -> Record:
     if not isinstance(node, Layer):
         return node
     names = [f.name for f in fields(node) if f.name in WIDTHS]  # type: ignore[arg-type]
-    return replace(node, **{name: WIDTHS[name] for name in names})
+    return replace(node, **{name: WIDTHS[name] for name in names}) if names else node
 
 
 def _nngp(sample: Sample, dtype: str) -> Measures:

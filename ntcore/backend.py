@@ -104,10 +104,6 @@ class Backend:
         operators of the host's library, from products with vectors.
     structured : callable or None
         The library's way to the factors of per-example gradients (``ntcore.empirical``).
-    outline : callable or None
-        The same with shapes in place of arrays, where that saves the computation.
-    count : callable or None
-        The operations and intermediate entries of a function for one example.
     adopts : tuple of str
         Libraries whose arrays it takes beside its own, as the library itself does.
     fused : mapping
@@ -143,8 +139,6 @@ class Backend:
     operator: Callable[..., Any] | None = None
     eigenvalues: Callable[..., Any] | None = None
     structured: Callable[..., Any] | None = None
-    outline: Callable[..., Any] | None = None
-    count: Callable[..., tuple[float, float, float]] | None = None
     adopts: tuple[str, ...] = ()
     fused: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -243,7 +237,8 @@ def place_of(arrays: Iterable[object], leaves: Iterable[object] = ()) -> Place:
     """Return the common place of some arrays and of the leaves of a network.
 
     The data type is that of the arrays; leaves only choose the backend (NumPy arrays follow a
-    JAX leaf, as they do in JAX itself).
+    JAX leaf, as they do in JAX itself). A leaf that is a NumPy array is a constant, and goes
+    wherever the arrays are.
 
     Raises
     ------
@@ -253,7 +248,7 @@ def place_of(arrays: Iterable[object], leaves: Iterable[object] = ()) -> Place:
         An array that is not real floating point.
     """
     arrays = list(arrays)
-    everything = arrays + [x for x in leaves if not is_number(x)]
+    everything = arrays + [x for x in leaves if not (is_number(x) or host().owns(x))]
     backend = _common_backend([backend_of(x) for x in everything])
     dtype = backend.namespace.result_type(*[_floating(backend, x) for x in arrays])
     own = [backend.device(x) for x in everything if backend.owns(x)]

@@ -52,8 +52,9 @@ def through_windows(
     """Return the need below a window, given the need above it.
 
     A convolution reads both positions at the same tap (``spread`` False), so output offset ``d``
-    asks for ``stride * d``, shifted where the two paddings differ. A pool reads them at
-    independent taps (``spread`` True) and adds every difference of two taps.
+    asks for ``stride * d``, shifted where the two paddings differ; a transposed one for
+    ``d / stride``, and for nothing where that is not whole. A pool reads them at independent taps
+    (``spread`` True) and adds every difference of two taps. An axis asks for offset 0 at least.
     """
     axes = zip(out.axes, windows1, windows2, strict=True)
     return Need(tuple(_through(s, w1, w2, spread) for s, w1, w2 in axes))
@@ -62,10 +63,11 @@ def through_windows(
 def _through(offsets: Offsets, w1: Window, w2: Window, spread: bool) -> Offsets:
     reach = range(1 - w1.width, w1.width) if spread else (0,)
     shift = w1.low - w2.low
-    raw = {w1.stride * d + shift + e for d in offsets for e in reach}
+    below = {b for d in offsets if (b := w1.below(d)) is not None}
+    raw = {b + shift + e for b in below for e in reach}
     if w1.padding == "CIRCULAR":
         raw = _wrapped(raw, w1, w2)
-    return frozenset(d for d in raw if -w1.size < d < w2.size)
+    return frozenset(d for d in raw if -w1.size < d < w2.size) or frozenset({0})
 
 
 def _wrapped(raw: set[int], w1: Window, w2: Window) -> set[int]:
@@ -75,8 +77,8 @@ def _wrapped(raw: set[int], w1: Window, w2: Window) -> set[int]:
 
 
 def _turns(w: Window) -> range:
-    last = w.stride * (w.out - 1) + w.width - 1 - w.low
-    return range(-w.low // w.size, last // w.size + 1)
+    first, last = w.ends
+    return range(first // w.size, last // w.size + 1)
 
 
 def describe(offsets: Offsets, sizes: Sizes) -> str:

@@ -57,6 +57,13 @@ def matmul(at: Place, a: Array, b: Array) -> Array:
     return at.xp.matmul(a, b)
 
 
+def matmul_axis(at: Place, a: Array, x: Array, axis: int) -> Array:
+    """Contract one axis of an array with the last axis of a matrix, leaving it in its place."""
+    moved = at.xp.moveaxis(x, axis, 0)
+    product = matmul(at, a, at.xp.reshape(moved, (moved.shape[0], -1)))
+    return at.xp.moveaxis(at.xp.reshape(product, (-1, *moved.shape[1:])), 0, axis)
+
+
 @fusable
 def leading_sum(at: Place, x: Array) -> Array:
     """Sum over the first axis, in halves: rounding grows with the logarithm of its size.

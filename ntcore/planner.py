@@ -148,7 +148,7 @@ def _counts(layer: Layer, inputs: list[Edge], regroups: bool) -> tuple[int, int]
 
 
 def _check_mask(layer: Layer) -> None:
-    if not layer.carries_masks:
+    if type(layer).mask is Layer.mask:
         raise PlanError(no_mask(layer))
 
 

@@ -8,12 +8,14 @@ grad, and makes every record a pytree for the libraries that have pytrees.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 R = TypeVar("R", bound="Record")
 
 _ROLE = "ntcore"
+ARGUMENT = "ntcore argument"  # in the metadata of a field: what its constructor calls it
 _classes: list[type[Record]] = []
 _listeners: list[Callable[[type[Record]], None]] = []
 
@@ -38,9 +40,9 @@ class Record:
 
     def __repr__(self) -> str:
         shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
+            f"{f.metadata.get(ARGUMENT, f.name)}={getattr(self, f.name)!r}"
             for f in dataclasses.fields(self)  # type: ignore[arg-type]
-            if not _is_default(getattr(self, f.name), f.default)
+            if f.init and not _is_default(getattr(self, f.name), f.default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -136,7 +138,7 @@ def _is_default(value: Any, default: Any) -> bool:
         return True
     if value is PRESENT:
         return default is not None and default is not dataclasses.MISSING
-    simple = (bool, int, float, str, tuple, type(None))
+    simple = (bool, int, float, str, tuple, enum.Enum, type(None))
     return isinstance(value, simple) and type(value) is type(default) and value == default
 
 

@@ -88,7 +88,7 @@ def default_axes(ndim: int, batch_axis: int = 0, channel_axis: int = -1) -> Axes
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window along one axis: output ``p`` reads inputs ``stride * p + t - low``."""
+    """A sliding window along one axis: output ``p`` reads input ``stride * p + t - low``."""
 
     size: int
     width: int
@@ -109,12 +109,59 @@ class Window:
             return 0
         return max(0, (self.out - 1) * self.stride + self.width - self.size) // 2
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The first and the last position that is read, padding counted on both sides."""
+        return -self.low, self.stride * (self.out - 1) + self.width - 1 - self.low
+
+    def below(self, offset: int) -> int | None:
+        """Return the offset of what two outputs at an offset read at one tap, None for nothing."""
+        return self.stride * offset
+
+    def read(self, output: int, tap: int) -> int | None:
+        """Return the position that an output reads at a tap, padding counted, None for none."""
+        return self.stride * output + tap - self.low
+
     def sources(self, tap: int) -> list[int]:
-        """Return the input position that each output reads at a tap, -1 for padding."""
-        reads = [self.stride * p + tap - self.low for p in range(self.out)]
+        """Return the input position that each output reads at a tap, -1 for none."""
+        reads = [self.read(p, tap) for p in range(self.out)]
         if self.padding == "CIRCULAR":
-            return [x % self.size for x in reads]
-        return [x if 0 <= x < self.size else -1 for x in reads]
+            return [-1 if x is None else x % self.size for x in reads]
+        return [-1 if x is None or not 0 <= x < self.size else x for x in reads]
+
+
+@dataclass(frozen=True)
+class TransposedWindow(Window):
+    """The window of a transposed convolution, which reads an input spread out by its stride.
+
+    Output ``p`` reads input ``(p + t - low) / stride`` at tap ``t``, where that is whole.
+    """
+
+    @property
+    def out(self) -> int:
+        """Number of output positions."""
+        more = max(self.width - self.stride, 0) if self.padding == "VALID" else 0
+        return self.size * self.stride + more
+
+    @property
+    def low(self) -> int:
+        """Positions padded before the first input."""
+        if self.padding == "VALID" or self.stride >= self.width:
+            return self.width - 1
+        return (self.width + self.stride - 1) // 2
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The first and the last position that is read, padding counted on both sides."""
+        return -(self.low // self.stride), (self.out + self.width - 2 - self.low) // self.stride
+
+    def below(self, offset: int) -> int | None:
+        """Return the offset of what two outputs at an offset read at one tap, None for nothing."""
+        return offset // self.stride if offset % self.stride == 0 else None
+
+    def read(self, output: int, tap: int) -> int | None:
+        """Return the position that an output reads at a tap, padding counted, None for none."""
+        return self.below(output + tap - self.low)
 
 
 def as_padding(padding: Any, name: str) -> str:

@@ -11,11 +11,13 @@ one batch with example ``i`` of the other and has one example axis ``(..., n)``.
 """
 
 from ntcore.cov.dense import closed as closed
+from ntcore.cov.dense import contract as contract
 from ntcore.cov.dense import opened as opened
 from ntcore.cov.dense import sandwich as sandwich
 from ntcore.cov.examples import coincident as coincident
 from ntcore.cov.examples import hide as hide
 from ntcore.cov.examples import of_inputs as of_inputs
+from ntcore.cov.examples import on_diagonal as on_diagonal
 from ntcore.cov.examples import put_variances as put_variances
 from ntcore.cov.examples import spread as spread
 from ntcore.cov.examples import variances as variances

@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 
 from ntcore.backend import Array, Place, host
+from ntcore.cov.examples import at_first, at_second
 from ntcore.cov.layout import Axis, Cov, Layout, positions
 from ntcore.cov.read import gather
 from ntcore.ops import Table, matmul
@@ -75,6 +76,41 @@ def sandwich(at: Place, cov: Cov, out: Layout, left: Array, right: Array, axes: 
     examples = 1 if cov.layout.paired else 2
     data = _times(at, left, data, 0, data.ndim - examples)
     return closed(at, _times(at, right, data, 1, data.ndim - 1), out, axes)
+
+
+def contract(at: Place, cov: Cov, out: Layout, a: Array, along: Axes, mixed: Axes) -> Cov:
+    r"""Return a block contracted with one array on some axes, and multiplied by it on others.
+
+    .. math:: K'[b, o, f;\, b', o', f'] = \sum_{c, c'} A[b, o, c]\, K[b, c, f;\, b', c', f']\,
+              A[b', o', c']
+
+    with :math:`b` the positions of the axes ``along``, :math:`c` those of the axes ``mixed``,
+    joined, and :math:`f` all others. ``a`` has the shape ``(*along, O, C)``; the axes of ``out``
+    are those along, the new ones, whose sizes make up ``O``, and the others.
+    """
+    data = opened(at, cov, mixed)
+    kept = [k for k in range(cov.layout.ndim) if k not in mixed]
+    front = [2 + 2 * kept.index(k) + i for k in along for i in (0, 1)]
+    order = (*front, 0, 1, *(i for i in range(2, data.ndim) if i not in front))
+    data = at.xp.permute_dims(data, order)
+    beside = cov.layout.alone(along)
+    data = _both_sides(at, at_first(at, a, beside), data, at_second(at, a, beside))
+    n = len(front)
+    data = at.xp.permute_dims(data, (n, n + 1, *range(n), *range(n + 2, data.ndim)))
+    new = range(len(along), out.ndim - len(kept) + len(along))
+    return closed(at, data, out, tuple(new))
+
+
+def _both_sides(at: Place, left: Array, data: Array, right: Array) -> Array:
+    """Return ``left K rightᵀ`` of ``data``, ``(*space, C, C', *rest)``, at every place in space."""
+    xp, n = at.xp, left.ndim - 2
+    space, width, rest = data.shape[:n], data.shape[n + 1], data.shape[n + 2 :]
+    data = matmul(at, left, xp.reshape(data, (*space, data.shape[n], -1)))
+    data = xp.reshape(data, (*space, left.shape[-2], width, -1))
+    data = xp.permute_dims(data, (*range(n), n + 1, n, n + 2))
+    data = matmul(at, right, xp.reshape(data, (*space, width, -1)))
+    data = xp.reshape(data, (*space, right.shape[-2], left.shape[-2], *rest))
+    return xp.permute_dims(data, (*range(n), n + 1, n, *range(n + 2, data.ndim)))
 
 
 def _times(at: Place, a: Array, data: Array, axis: int, examples: int) -> Array:

@@ -85,6 +85,12 @@ def coincident(at: Place, layout: Layout, same: Array | None) -> Array | None:
     return mask
 
 
+def on_diagonal(at: Place, layout: Layout) -> Array:
+    """Return 1 at offset 0 and 0 elsewhere, to multiply a block of two images of one size."""
+    every = at.index(host().namespace.ones((1,) * (1 if layout.paired else 2), dtype=bool))
+    return at.xp.astype(coincident(at, layout, every), at.dtype)
+
+
 def _batch_behind_space(at: Place, x: Array, ndim: int) -> Array:
     return at.xp.permute_dims(x, (*range(1, ndim + 1), 0, *range(ndim + 1, x.ndim)))
 

@@ -52,6 +52,20 @@ class Layout:
         """Return the sizes and offsets of one axis."""
         return self.sizes1[k], self.sizes2[k], self.offsets[k]
 
+    def with_axis(self, k: int, axis: Axis) -> Layout:
+        """Return the layout with other sizes and offsets on one axis."""
+        axes = [axis if i == k else self.axis(i) for i in range(self.ndim)]
+        return _joined(axes, self.paired)
+
+    def alone(self, axes: tuple[int, ...]) -> Layout:
+        """Return the layout of some axes alone."""
+        return _joined([self.axis(k) for k in axes], self.paired)
+
+
+def _joined(axes: list[Axis], paired: bool) -> Layout:
+    sizes1, sizes2, offsets = (tuple(a[i] for a in axes) for i in range(3))
+    return Layout(sizes1, sizes2, offsets, paired)  # type: ignore[arg-type]
+
 
 @lru_cache(maxsize=4096)
 def rows_of(axis: Axis) -> tuple[int, ...]:

@@ -7,8 +7,11 @@ from ntcore.layers.attention import GlobalSelfAttention as GlobalSelfAttention
 from ntcore.layers.attention_weights import AttentionMechanism as AttentionMechanism
 from ntcore.layers.concat import FanInConcat as FanInConcat
 from ntcore.layers.conv import Conv as Conv
+from ntcore.layers.conv_local import ConvLocal as ConvLocal
+from ntcore.layers.conv_transpose import ConvTranspose as ConvTranspose
 from ntcore.layers.custom import Elementwise as Elementwise
 from ntcore.layers.dense import Dense as Dense
+from ntcore.layers.dot_general import DotGeneral as DotGeneral
 from ntcore.layers.dropout import Dropout as Dropout
 from ntcore.layers.embedding import PositionalEmbedding as PositionalEmbedding
 from ntcore.layers.erf import Erf as Erf
@@ -25,6 +28,7 @@ from ntcore.layers.global_pool import GlobalAvgPool as GlobalAvgPool
 from ntcore.layers.global_pool import GlobalSumPool as GlobalSumPool
 from ntcore.layers.hermite import Hermite as Hermite
 from ntcore.layers.identity import Identity as Identity
+from ntcore.layers.image_resize import ImageResize as ImageResize
 from ntcore.layers.index import Index as Index
 from ntcore.layers.layer_norm import LayerNorm as LayerNorm
 from ntcore.layers.polynomial import Monomial as Monomial

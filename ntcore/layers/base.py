@@ -59,7 +59,6 @@ class Layer(Record):
     """Base of every layer with one input; a layer with several overrides the starred forms."""
 
     arity: ClassVar[int | None] = 1
-    acts_on_kernels: ClassVar[bool] = False  # the infinite width is a function of public kernels
     additive: ClassVar[bool] = False  # the output of a sum of needs is the sum of their outputs
 
     @classmethod
@@ -107,14 +106,14 @@ class Layer(Record):
         """Return floating-point operations per entry of the output block, for the plan."""
         return 1.0
 
-    # layers that take kernels of whole batches
+    # layers that pick or join examples
 
     def regroups(self, *inputs: Shape) -> bool:
         """Whether the examples of the output are others than those of the inputs.
 
         Such a layer has no ``push``: it takes kernels of whole batches, by :meth:`regroup`.
         """
-        return self.acts_on_kernels
+        return False
 
     def count(self, shapes: tuple[Shape, ...], counts: tuple[int, ...]) -> int:
         """Return the number of examples of the output."""
@@ -130,10 +129,6 @@ class Layer(Record):
         """
         raise TypeError(f"{type(self).__name__} must define 'regroup'")
 
-    def of_kernel(self, kernel: Any) -> Any:
-        """Return a :class:`~ntcore.Kernel` made of one, where the layer ``acts_on_kernels``."""
-        raise TypeError(f"{type(self).__name__} must define 'of_kernel'")
-
     # what comes beside a batch
 
     def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
@@ -143,11 +138,6 @@ class Layer(Record):
         that does not define this is refused where there are masks.
         """
         raise PlanError(no_mask(self))
-
-    @property
-    def carries_masks(self) -> bool:
-        """Whether masks can pass through the layer."""
-        return type(self).mask is not Layer.mask
 
     def aside(self, at: Place, pattern: Any, shapes: tuple[Shape, ...], count: int) -> Any:
         """Return what the layer reads of the caller's ``pattern`` for ``count`` examples.
@@ -309,7 +299,11 @@ class Elementwise(Layer):
     def traits(self, *inputs: Traits) -> Traits:
         (t,) = inputs
         if not t.gaussian:
-            raise not_gaussian(self, t, "where the infinite limit of a nonlinearity is not known")
+            below = "the raw input" if t.is_input else "a layer that is not a sum over many units"
+            raise PlanError(
+                f"{self!r} is applied to {below}, where the infinite limit of a nonlinearity is "
+                "not known; put a Dense or Conv layer right below it."
+            )
         return replace(t, gaussian=False, is_input=False)
 
     def sides(self, shape: Shape) -> Need | None:
@@ -339,14 +333,6 @@ class Elementwise(Layer):
 
     def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         return (), (grad * self.derivative(run.at, inputs[0]),)
-
-
-def not_gaussian(layer: Layer, t: Traits, what: str) -> PlanError:
-    """Return the error for a layer that needs Gaussian inputs and has others; ``what`` says why."""
-    below = "the raw input" if t.is_input else "a layer that is not a sum over many units"
-    return PlanError(
-        f"{layer!r} is applied to {below}, {what}; put a Dense or Conv layer right below it."
-    )
 
 
 def variances_of(layer: Layer, m: Moments) -> tuple[Array, Array]:

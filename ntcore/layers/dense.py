@@ -91,12 +91,9 @@ class Dense(Linear):
 
     def init(self, at: Place, rng: Any, *inputs: Shape) -> Params:
         (shape,) = inputs
-        w, b = weights.draw(self, at, rng, (shape.channels, self._out), shape.ndim + 2)
-        if b is not None:
-            sizes = [1] * (shape.ndim + 2)
-            sizes[self.channel_axis] = self._out
-            b = at.xp.reshape(b, tuple(sizes))
-        return w, b
+        bias = [1] * (shape.ndim + 2)
+        bias[self.channel_axis] = self._out
+        return weights.draw(self, at, rng, (shape.channels, self._out), tuple(bias))
 
     def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         return weights.affine(self, run.at, params, inputs[0])

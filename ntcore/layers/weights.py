@@ -13,6 +13,7 @@ from ntcore.record import settle
 from ntcore.shape import as_count, as_sizes
 
 PARAMETERIZATIONS = ("ntk", "standard")
+Sizes = tuple[int, ...]
 
 
 def settle_weights(layer: Any, out: str) -> None:
@@ -62,17 +63,20 @@ def coefficients(layer: Any, at: Place, taps: int, channels: int) -> Coefficient
     return Coefficients(share, bias, "weights", channels / layer.s[0], trained_bias)
 
 
-def draw(layer: Any, at: Place, rng: Any, shape: tuple[int, ...], ndim: int) -> Any:
-    """Return ``(W, b)`` for a weight of the given shape and an output of ``ndim`` axes."""
+def draw(layer: Any, at: Place, rng: Any, w_shape: Sizes, b_shape: Sizes, own: int = 0) -> Any:
+    """Return ``(W, b)`` of the given shapes.
+
+    The last axis of a weight is its outputs, the first ``own`` axes are positions that have
+    weights of their own, and those between them are the fan-in.
+    """
     rng_w, rng_b = at.backend.split(rng, 2)
-    b_shape = (*(1,) * (ndim - 1), shape[-1])
-    w = at.backend.normal(rng_w, shape, at.dtype, at.device)
+    w = at.backend.normal(rng_w, w_shape, at.dtype, at.device)
     b = None
     if layer.b_std is not None:
         b = at.backend.normal(rng_b, b_shape, at.dtype, at.device)
     if layer.parameterization == "ntk":
         return w, b
-    fan_in = math.prod(shape[:-1])
+    fan_in = math.prod(w_shape[own:-1])
     w = w * (at.number(layer.W_std) * math.sqrt(layer.s[0] / fan_in))
     return w, None if b is None else b * at.number(layer.b_std)
 

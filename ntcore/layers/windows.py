@@ -12,7 +12,7 @@ from ntcore.cov import Tap
 from ntcore.errors import ShapeError
 from ntcore.ops import Table, gather_sum
 from ntcore.record import settle
-from ntcore.shape import Shape, Window, as_padding, as_sizes
+from ntcore.shape import Shape, TransposedWindow, Window, as_padding, as_sizes
 
 Windows = tuple[Window, ...]
 
@@ -39,11 +39,16 @@ def settle_window(layer: Any, what: str) -> None:
 
 @lru_cache(maxsize=1024)
 def make_windows(
-    sizes: tuple[int, ...], widths: tuple[int, ...], strides: tuple[int, ...] | None, padding: str
+    sizes: tuple[int, ...],
+    widths: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    padding: str,
+    transposed: bool = False,
 ) -> Windows:
     """Return the window of each spatial axis."""
+    kind = TransposedWindow if transposed else Window
     steps = strides or (1,) * len(widths)
-    return tuple(Window(*a, padding) for a in zip(sizes, widths, steps, strict=True))
+    return tuple(kind(*a, padding) for a in zip(sizes, widths, steps, strict=True))
 
 
 def wrong_ndim(layer: object, shape: Shape, ndim: int) -> ShapeError:
