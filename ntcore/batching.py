@@ -8,7 +8,10 @@ from typing import Any
 
 from ntcore.backend import Array, backend_of, host
 from ntcore.errors import ArgumentError, Unsupported
-from ntcore.inputs import leaves_of, map_tree
+from ntcore.inputs import leaves_of, map_tree, of_sizes
+from ntcore.network import regrouping
+from ntcore.public import shape_of
+from ntcore.record import Record
 from ntcore.result import Kernel
 
 Blocks = list[list[Any]]
@@ -52,8 +55,9 @@ def batch(
     ArgumentError
         If ``batch_size`` is negative, or ``device_count`` less than -1.
     Unsupported
-        If ``device_count`` is more than 1, or a result holds covariances of all pairs of one batch
-        (``diagonal_batch=False``), which blocks of two batches do not.
+        If ``device_count`` is more than 1, a result holds covariances of all pairs of one batch
+        (``diagonal_batch=False``), which blocks of two batches do not, or a network picks or joins
+        examples, which are others in a block.
     """
     if batch_size < 0 or device_count < -1:
         raise ArgumentError(
@@ -71,6 +75,7 @@ def batch(
         keep = _same if store_on_device else _to_host
         if not batch_size:
             return _mapped(keep, kernel_fn(x1, x2, *args, **kwargs))
+        _check_examples(kernel_fn, _tuples(x1))
         rows, columns = _spans(x1, 0, batch_size), _spans(x1 if x2 is None else x2, 1, batch_size)
         blocks = [
             [
@@ -82,6 +87,22 @@ def batch(
         return _joined(blocks, x2 is None)
 
     return batched
+
+
+def _check_examples(kernel_fn: Callable[..., Any], x1: Any) -> None:
+    network = getattr(getattr(kernel_fn, "__self__", None), "network", None)
+    if not isinstance(network, Record):
+        return
+    if isinstance(leaves_of(x1)[0], Kernel):
+        shapes = map_tree(lambda k: shape_of(k, 1), x1)
+    else:
+        shapes = of_sizes(network, map_tree(lambda x: tuple(x.shape), x1)).shapes1
+    layer = regrouping(network, shapes)
+    if layer is not None:
+        raise Unsupported(
+            f"batch cuts the examples into blocks, but {layer!r} picks or joins those of whole "
+            "batches; call kernel_fn itself, which cuts its work into tiles."
+        )
 
 
 # --- cutting up ---------------------------------------------------------------------------------

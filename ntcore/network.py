@@ -120,6 +120,22 @@ def layers_of(node: Record) -> Iterator[Layer]:
         yield from layers_of(child)
 
 
+def regrouping(node: Record, shapes: Tree) -> Layer | None:
+    """Return a layer of the network that picks or joins examples, or None where there is none.
+
+    ``shapes`` has the :class:`~ntcore.shape.Shape` of each input.
+    """
+    found: list[Layer] = []
+
+    def emit(layer: Layer, inputs: tuple[Any, ...]) -> Any:
+        if layer.regroups(*inputs):
+            found.append(layer)
+        return layer.shape(*inputs)
+
+    walk(node, shapes, emit)
+    return found[0] if found else None
+
+
 def declared_axes(node: Record, ndims: Tree) -> Tree:
     """Return where the network expects batch and channels of each input; None: not said.
 

@@ -75,3 +75,8 @@ def test_refusals():
         ntcore.batch(NET.kernel_fn, 1, 2)
     with pytest.raises(Unsupported, match="diagonal_batch"):
         ntcore.batch(NET.kernel_fn, 2)(X1, X2, diagonal_batch=False)
+    picks = stax.serial(stax.Dense(3), stax.Slice[::-1])
+    with pytest.raises(Unsupported, match=r"Slice\[::-1\] picks or joins"):
+        ntcore.batch(picks.kernel_fn, 2)(X1, X2)
+    with pytest.raises(Unsupported, match=r"Slice\[::-1\] picks or joins"):
+        ntcore.batch(picks.kernel_fn, 2)(stax.Dense(3).kernel_fn(X1, X2))
