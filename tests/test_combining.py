@@ -85,24 +85,31 @@ def test_kernels_of_neural_tangents(backend: Library, number: int) -> None:
 
 # --- against averages over finite networks ------------------------------------------------------
 
-LAW = [
-    ("raw-times-relu", fan(stax.FanInProd(), stax.Identity(), bent(3)), 3),
-    ("relu-times-relu", fan(stax.FanInProd(), bent(64), bent(64)), 64),
-    ("channels", fan(stax.FanInConcat(), stax.Identity(), bent(61)), 64),
-    ("examples", fan(stax.FanInConcat(0), bent(64), dense(64)), 64),
-]
+PAIR = RNG.standard_normal((2, 3, 3))
+LAW = {
+    "raw times relu": (fan(stax.FanInProd(), stax.Identity(), bent(3)), VECTORS),
+    "relu times relu": (fan(stax.FanInProd(), bent(64), bent(64)), VECTORS),
+    "channels": (fan(stax.FanInConcat(), stax.Identity(), bent(61)), VECTORS),
+    "examples": (fan(stax.FanInConcat(0), bent(64), dense(64)), VECTORS),
+    "space": (
+        stax.serial(
+            fan(stax.FanInConcat(1), stax.Identity(), dense(3)), Slice[:, 1:], stax.GlobalAvgPool()
+        ),
+        PAIR,
+    ),
+}
 
 
-@pytest.mark.parametrize(("net", "width"), [c[1:] for c in LAW], ids=[c[0] for c in LAW])
-def test_finite_networks_average_to_the_kernel(net: Model, width: int) -> None:
+@pytest.mark.parametrize(("net", "x"), LAW.values(), ids=LAW)
+def test_finite_networks_average_to_the_kernel(net: Model, x: Any) -> None:
     """What the peer refuses, or computes for branches that it should refuse."""
     read = stax.serial(net, stax.Dense(1))
-    want = read.kernel_fn(VECTORS, None, ("nngp", "ntk"))
+    want = read.kernel_fn(x, None, ("nngp", "ntk"))
     draws: dict[str, list[Any]] = {"nngp": [], "ntk": []}
     for seed in range(200):
         average = monte_carlo_kernel_fn(read.init_fn, read.apply_fn, seed, 1)
         for name, found in draws.items():
-            found.append(average(VECTORS, None, name))
+            found.append(average(x, None, name))
     for name, found in draws.items():
         error = np.std(found, axis=0) / np.sqrt(len(found))
         apart = np.abs(np.mean(found, axis=0) - getattr(want, name))
