@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ntcore.backend import Array, Place
 from ntcore.conformance.bench import Bench
 from ntcore.conformance.cases import Case
 from ntcore.conformance.measure import Measures, close, finite, holds
+from ntcore.program import staged
 
 Values = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -106,10 +108,13 @@ def _values(bench: Bench, case: Case) -> Values:
 
 
 def _dual(bench: Bench, case: Case, *points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    layer: Any = case.layer
-    moment, slope = layer.dual(bench.place, *map(bench.array, points))
-    shape = points[0].shape
-    return tuple(np.broadcast_to(bench.numpy(x), shape) for x in (moment, slope))
+    dual = staged(bench.place, _both, (0, 1))
+    found = dual(bench.place, case.layer, *map(bench.array, points))
+    return tuple(np.broadcast_to(bench.numpy(x), points[0].shape) for x in found)
+
+
+def _both(at: Place, layer: Any, *points: Array) -> tuple[Array, Array]:
+    return layer.dual(at, *points)
 
 
 def _difference(fn: Callable, x: np.ndarray, h: np.ndarray) -> np.ndarray:

@@ -52,5 +52,9 @@ class DerivativeError(NtcoreError, TypeError):
     """A function does something that cannot be differentiated."""
 
 
+class AccuracyWarning(UserWarning):
+    """A moment is integrated to fewer digits than were asked for; the message tells how many."""
+
+
 class Unsupported(NtcoreError, NotImplementedError):
     """The backend in use lacks a capability that the call needs."""

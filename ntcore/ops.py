@@ -258,3 +258,29 @@ def angle(at: Place, s: Array, k: Array) -> Array:
     neither = (s == 0) & (k == 0)
     adjacent = xp.where(neither, xp.ones_like(k), k)
     return xp.where(neither, xp.full_like(k, math.pi / 2), xp.atan2(s, adjacent))
+
+
+#: Terms of a power series that one step of a compiled loop adds.
+TERMS = 8
+
+
+@fusable
+def power_series(at: Place, x: Array, one: Array, two: Array) -> Array:
+    r""":math:`\sum_n a_n b_n x^n` for coefficients on the first axis of two arrays."""
+    total, scan, xp = 0 * x, at.backend.scan, at.xp
+    if scan is None:
+        for n in reversed(range(one.shape[0])):
+            total = total * x + one[n, ...] * two[n, ...]
+        return total
+
+    def step(total: Array, rows: tuple[Array, Array]) -> tuple[Array, None]:
+        for n in reversed(range(TERMS)):
+            total = total * x + rows[0][n, ...] * rows[1][n, ...]
+        return total, None
+
+    def steps(a: Array) -> Array:
+        short = -a.shape[0] % TERMS
+        a = xp.concat([a, xp.zeros((short, *a.shape[1:]), dtype=a.dtype)])
+        return xp.flip(xp.reshape(a, (-1, TERMS, *a.shape[1:])), axis=0)
+
+    return scan(step, total, (steps(one), steps(two)))[0]

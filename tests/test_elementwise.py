@@ -19,13 +19,12 @@ from ntcore import stax
 from ntcore.backend import Place
 from ntcore.conformance.fixtures import Library, library
 from ntcore.conformance.tolerances import tolerance
-from ntcore.errors import ArgumentError, Unsupported
+from ntcore.errors import AccuracyWarning, ArgumentError, Unsupported
+from ntcore.program import staged
 
 PATH = Path(__file__).parents[1] / "conformance" / "reference" / "elementwise.json"
 TABLE = json.loads(PATH.read_text(encoding="utf-8"))
 TOLERANCE = 1e-9
-KERNELS = [c for c in TABLE["kernels"] if "Numerical" not in c["net"]]
-FUNCTIONS = [c for c in TABLE["functions"] if "tanh" not in c["ours"] and "1e-12" not in c["ours"]]
 COMPILED_STEP = 3  # where every shape costs a compilation, one case in so many
 
 Case = dict[str, Any]
@@ -64,9 +63,9 @@ def dual(layer: Any, lib: Library, *points: Any, dtype: str = "float64") -> list
 # --- neural_tangents ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", KERNELS, ids=lambda c: c["name"])
+@pytest.mark.parametrize("case", TABLE["kernels"], ids=lambda c: c["name"])
 def test_kernels(case: Case, backend: Library) -> None:
-    position = KERNELS.index(case)
+    position = TABLE["kernels"].index(case)
     if backend.record.stage is not None and position % COMPILED_STEP:
         pytest.skip("one case in a few where every shape is compiled")
     x1, x2 = (backend.asarray(TABLE["inputs"][case[x]]) for x in ("x1", "x2"))
@@ -77,7 +76,7 @@ def test_kernels(case: Case, backend: Library) -> None:
 
 def test_functions(backend: Library) -> None:
     x = backend.asarray(np.asarray(TABLE["points"])[:, None])
-    for case in FUNCTIONS:
+    for case in TABLE["functions"]:
         y = backend.to_numpy(network(case["ours"], backend).apply_fn((), x))[:, 0]
         assert relative(y, case["y"]) < TOLERANCE, case["ours"]
 
@@ -185,6 +184,111 @@ def test_high_degrees_at_coincident_inputs(degree: int) -> None:
         assert relative(got[1][smooth], (part * slope)[smooth]) < tolerance("quadrature", "float64")
 
 
+# --- integrals ----------------------------------------------------------------------------------
+
+#: Functions without a closed form, and where they are not smooth.
+INTEGRATED: dict[str, tuple[Callable[[Any], Any], tuple[float, ...]]] = {
+    "Tanh()": (mp.tanh, ()),
+    "Sigmoid()": (lambda x: 1 / (1 + mp.exp(-x)), ()),
+    "Softplus()": (lambda x: mp.log1p(mp.exp(x)), ()),
+    "Silu()": (lambda x: x / (1 + mp.exp(-x)), ()),
+    "Swish(0.5)": (lambda x: x / (1 + mp.exp(-x / 2)), ()),
+    "Elu(0.5)": (lambda x: x if x > 0 else mp.expm1(x) / 2, (0.0,)),
+    "Selu()": (
+        lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * mp.expm1(x)),
+        (0.0,),
+    ),
+    "Hardtanh(-0.5, 2.0)": (lambda x: min(max(x, -0.5), 2.0), (-0.5, 2.0)),
+}
+
+
+def line(f: Callable[[Any], Any], kinks: tuple[float, ...], q: float, sign: int) -> float:
+    """The moment of a function at one Gaussian and itself, or its negative."""
+    root = mp.sqrt(q)
+    bends = {s * t / root for t in kinks for s in (-1, 1) if abs(t / root) < 12}
+    ends = sorted({mp.mpf(-12), mp.mpf(-3), mp.mpf(0), mp.mpf(3), mp.mpf(12), *bends})
+    return float(mp.quad(lambda z: f(root * z) * f(sign * root * z) * mp.npdf(z), ends))
+
+
+@pytest.mark.parametrize("expression", INTEGRATED)
+def test_integrals_at_coincident_and_antipodal_inputs(expression: str, backend: Library) -> None:
+    layer = eval(expression, vars(stax))
+    q = np.asarray([1e-6, 0.7, 6.0])
+    for sign in (1, -1):
+        got = staged_dual(layer, backend, sign * q, q, q)[0]
+        with mp.workdps(20):
+            want = np.asarray([line(*INTEGRATED[expression], v, sign) for v in q])
+        size = staged_dual(layer, backend, q, q, q)[0]
+        assert np.all(np.abs(got - want) <= 1e-8 * size)
+
+
+def staged_dual(layer: Any, lib: Library, *points: Any) -> list[np.ndarray]:
+    """Both moments, compiled as one where the library compiles."""
+    at = Place(lib.record, lib.xp.float64, lib.device)
+    both = staged(at, lambda *p: layer.network.dual(at, *p), ())
+    return [np.asarray(lib.to_numpy(x)) for x in both(*map(lib.asarray, points))]
+
+
+def test_no_derivative_is_asked_for(backend: Library) -> None:
+    """Stein's lemma gives the slope of a function of which nothing else is known."""
+    q = np.asarray([1e-12, 0.3, 2.0, 4.0])
+    k = 0.9 * q
+    want = staged_dual(stax.Tanh(1e-12), backend, k, q, q)
+    got = staged_dual(stax.ElementwiseNumerical(backend.xp.tanh), backend, k, q, q)
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-9)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-7)
+
+
+def test_kinks_that_the_user_names(backend: Library) -> None:
+    """Relu by quadrature, with its derivative or with the library's."""
+    xp, q = backend.xp, np.asarray([0.3, 2.0])
+    k = np.asarray([0.8, -1.0]) * q
+    want = staged_dual(stax.Relu(), backend, k, q, q)
+    slope = lambda x: xp.where(x > 0, xp.ones_like(x), xp.zeros_like(x))  # noqa: E731
+    relu = lambda x: xp.where(x > 0, x, xp.zeros_like(x))  # noqa: E731
+    layers = [stax.ElementwiseNumerical(relu, df=slope, kinks=(0.0,))]
+    bare = stax.ElementwiseNumerical(relu, kinks=(0.0,))
+    if backend.record.vjp is None:
+        with pytest.raises(Unsupported, match="vjp"):
+            staged_dual(bare, backend, k, q, q)
+    else:
+        layers.append(bare)
+    for layer in layers:
+        for got, exact in zip(staged_dual(layer, backend, k, q, q), want, strict=True):
+            np.testing.assert_allclose(got, exact, rtol=1e-8, atol=1e-9)
+
+
+def test_an_accuracy_out_of_reach_is_told() -> None:
+    lib, q = library("numpy"), np.asarray([1.0, 3e4])
+    with pytest.warns(AccuracyWarning, match=r"Tanh\(\).*3e\+04 on; ask for less") as caught:
+        moment, _ = dual(stax.Tanh(), lib, q, q, q)
+    told = float(str(caught[0].message).split("about ")[1].split(",")[0])
+    exact = [line(mp.tanh, (), 1.0, 1), 1 - 4 / np.sqrt(2 * np.pi * 3e4) * 0.5]
+    assert abs(moment[0] - exact[0]) < 1e-8 and abs(moment[1] / exact[1] - 1) < told < 0.5
+    with pytest.warns(AccuracyWarning, match="relative error of about"):
+        dual(stax.ElementwiseNumerical(np.tanh, 5), lib, q[:1], q[:1], q[:1])
+
+
+def test_an_accuracy_out_of_reach_is_nan_where_nothing_can_be_told(backend: Library) -> None:
+    if backend.record.stage is None:
+        pytest.skip("values are known")
+    q = np.asarray([1.0, 3e4])
+    found = staged_dual(stax.Tanh(), backend, 0.5 * q, q, q)
+    assert [list(np.isnan(x)) for x in found] == [[False, True]] * 2
+
+
+def test_clipping_keeps_its_digits_in_float32() -> None:
+    """An opening next to pi is the larger float; panels must not begin below 0."""
+    lib = library("numpy")
+    for q in np.linspace(0.1, 3.0, 30):
+        point = np.float32([q * (1 + 1e-7), q, q * (1 + 2e-7)])
+        layer = stax.Hardtanh(-0.5, 2.0)
+        exact = dual(layer, lib, *point.astype(np.float64))
+        got = dual(layer, lib, *point, dtype="float32")
+        assert relative(got[0], exact[0]) < tolerance("coincident", "float32")
+        assert relative(got[1], exact[1]) < tolerance("coincident", "float32")
+
+
 # --- what has no value, and what users pass in --------------------------------------------------
 
 
@@ -236,6 +340,9 @@ BAD: dict[str, Callable[[], Any]] = {
     r"Hermite got degree='2'; give an integer": lambda: stax.Hermite("2"),
     r"Polynomial got no coefficient; give": lambda: stax.Polynomial(()),
     r"Elementwise got no function; give": lambda: stax.Elementwise(),
+    r"Tanh got accuracy=0; give a positive": lambda: stax.Tanh(0),
+    r"Hardtanh got the bounds 0\.0 and 1\.0; give": lambda: stax.Hardtanh(0.0, 1.0),
+    r"ElementwiseNumerical got deg=0; give": lambda: stax.ElementwiseNumerical(square, 0),
 }
 
 

@@ -26,7 +26,7 @@ PUBLIC = [(m, name) for m in OURS for name in THEIRS[m]]
 
 STILL_TO_COME = {
     "stax": """
-        Bool Diagonal ElementwiseNumerical
+        Bool Diagonal
         layer requires supports_masking
     """,
     "predict": "ODEState gradient_descent",

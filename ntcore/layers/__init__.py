@@ -13,6 +13,8 @@ from ntcore.layers.custom import Elementwise as Elementwise
 from ntcore.layers.dense import Dense as Dense
 from ntcore.layers.dot_general import DotGeneral as DotGeneral
 from ntcore.layers.dropout import Dropout as Dropout
+from ntcore.layers.elu import Elu as Elu
+from ntcore.layers.elu import Selu as Selu
 from ntcore.layers.embedding import PositionalEmbedding as PositionalEmbedding
 from ntcore.layers.erf import Erf as Erf
 from ntcore.layers.exponential import Exp as Exp
@@ -26,11 +28,18 @@ from ntcore.layers.gelu import Gelu as Gelu
 from ntcore.layers.gelu import Sigmoid_like as Sigmoid_like
 from ntcore.layers.global_pool import GlobalAvgPool as GlobalAvgPool
 from ntcore.layers.global_pool import GlobalSumPool as GlobalSumPool
+from ntcore.layers.hardtanh import Hardtanh as Hardtanh
 from ntcore.layers.hermite import Hermite as Hermite
 from ntcore.layers.identity import Identity as Identity
 from ntcore.layers.image_resize import ImageResize as ImageResize
 from ntcore.layers.index import Index as Index
 from ntcore.layers.layer_norm import LayerNorm as LayerNorm
+from ntcore.layers.logistic import Sigmoid as Sigmoid
+from ntcore.layers.logistic import Silu as Silu
+from ntcore.layers.logistic import Softplus as Softplus
+from ntcore.layers.logistic import Swish as Swish
+from ntcore.layers.logistic import Tanh as Tanh
+from ntcore.layers.numerical import ElementwiseNumerical as ElementwiseNumerical
 from ntcore.layers.polynomial import Monomial as Monomial
 from ntcore.layers.polynomial import Polynomial as Polynomial
 from ntcore.layers.pool import AvgPool as AvgPool
