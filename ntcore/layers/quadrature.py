@@ -34,9 +34,9 @@ class Quadrature(Elementwise):
     """Role of functions whose moments are integrated: they give ``fn`` and ``derivative``.
 
     A result that is not as good as asked for comes with an
-    :class:`~ntcore.errors.AccuracyWarning`. Where values are not known, as under ``jit`` and
-    throughout JAX, nothing can be said: one rule serves all variances there, and an entry of
-    which it is not good enough is NaN.
+    :class:`~ntcore.errors.AccuracyWarning`. Where values are not known, as under ``vmap``, and in
+    a library that compiles, as JAX, nothing can be said: one rule serves all variances there, and
+    an entry of which it is not good enough is NaN.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Quadrature(Elementwise):
     def dual(self, at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         rules, blind = self.rules(at)
         pair, xp, goal = self.pair(at), at.xp, self.goal(at)
-        if any(map(at.backend.is_traced, (k, q1, q2))):
+        if at.backend.scan is not None or any(map(at.backend.is_traced, (k, q1, q2))):
             flat = xp.concat([xp.reshape(q, (-1,)) for q in (q1, q2)])
             good = error_of(at, blind, pair, flat) <= goal
             one = xp.reshape(good[: math.prod(q1.shape)], q1.shape)
