@@ -24,6 +24,9 @@ from ntcore.layers.correlation import correlation, deviation
 from ntcore.layers.nodes import hermite_rule
 from ntcore.ops import matmul, power_series
 
+#: Coefficients that make up most of a function.
+FIRST = 8
+
 Function = Callable[[Array], Array]
 
 #: A function and its derivative, None where that is not known.
@@ -74,11 +77,19 @@ class Series:
         return at.xp.sum(self._values(at, f, q) ** 2 * at.asarray(table[:, 0]), axis=-1)
 
     def _coefficients(self, at: Place, f: Function, q: Array) -> Array:
-        """Return the coefficients of a function, on a first axis."""
-        values = self._values(at, f, q)
-        flat = at.xp.reshape(values, (-1, values.shape[-1]))
-        found = matmul(at, flat, at.asarray(hermite_rule(self.degree)[1]))
-        return at.xp.reshape(at.xp.matrix_transpose(found), (-1, *q.shape))
+        """Return the coefficients of a function, on a first axis.
+
+        The first few, which make up most of the function, are taken out and found again from
+        what is left: a library may add up products in another order for other batches.
+        """
+        xp, values = at.xp, self._values(at, f, q)
+        _, table = hermite_rule(self.degree)
+        flat = xp.reshape(values, (-1, values.shape[-1]))
+        first = matmul(at, flat, at.asarray(table[:, :FIRST]))
+        left = flat - matmul(at, first, at.asarray((table[:, :FIRST] / table[:, :1]).T))
+        found = matmul(at, left, at.asarray(table))
+        found = xp.concat([found[:, : first.shape[1]] + first, found[:, first.shape[1] :]], axis=1)
+        return xp.reshape(xp.matrix_transpose(found), (-1, *q.shape))
 
     def _derived(self, at: Place, f: Function, q: Array) -> Array:
         """Return the coefficients of the derivative; at variance 0, of one next to it."""
