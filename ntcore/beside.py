@@ -7,10 +7,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.company import Alone, Beside
-from ntcore.cov import Cov, Layout, layout_of
-from ntcore.inputs import leaves_of
-from ntcore.need import Need, union
-from ntcore.plan import Plan
+from ntcore.cov import Cov
 from ntcore.program import Job, Program
 from ntcore.sizing import examples_per_tile, span_of
 
@@ -29,7 +26,12 @@ def make_beside(job: Job, batch: int) -> Beside:
             masks[step.output] = layer.mask(at, shapes, given)
     positions = {edge: _positions(at, mask) for edge, mask in masks.items()}
     found = Beside(masks, positions, asides)
-    return replace(found, sides=_sides(job, batch, found))
+    return with_sides(job, batch, found, 0, job.counts[batch]) if plan.keeps else found
+
+
+def with_sides(job: Job, batch: int, beside: Beside, start: int, stop: int) -> Beside:
+    """Push some examples of a batch through the network alone, for what is read of each edge."""
+    return replace(beside, sides=_sides(job, batch, beside, start, stop), start=start)
 
 
 def _shape(job: Job, edge: int, batch: int) -> Any:
@@ -48,37 +50,17 @@ def _positions(at: Place, mask: Array) -> Array:
     return at.xp.permute_dims(whole, (*range(1, whole.ndim), 0))
 
 
-def _sides(job: Job, batch: int, beside: Beside) -> dict[int, Cov]:
-    """Push a batch through the network alone; return, for each edge, what is read of it."""
-    at, block, count = job.at, ("side1", "side2")[batch], job.counts[batch]
-    kept = _kept(job.plan, block)
+def _sides(job: Job, batch: int, beside: Beside, first: int, last: int) -> dict[int, Cov]:
+    at, block, count = job.at, ("side1", "side2")[batch], last - first
+    kept = job.plan.kept(block)
     if not kept or not count:
         return {}
     parts: dict[int, list[Array]] = {}
     program = Program(job, block)
     step = examples_per_tile(job, program.widest, count)
-    for start in range(0, count, step):
-        span = span_of(job, start, min(start + step, count), step)
+    for start in range(first, last, step):
+        span = span_of(job, start, min(start + step, last), step)
         both = (beside, beside), (span, span)
         program.run(span, span, Alone(at, *both, kept=kept, parts=parts))
     joined = {e: p[0] if len(p) == 1 else at.xp.concat(p, axis=-1) for e, p in parts.items()}
     return {e: Cov(x, kept[e]) for e, x in joined.items()}
-
-
-def _kept(plan: Plan, block: str) -> dict[int, Layout]:
-    """Return the layout of what layers or the caller read of each edge."""
-    needs: dict[int, Need | None] = {}
-    for step in plan.steps:
-        for i in step.inputs:
-            edge = plan.edges[i]
-            shape = edge.shape2 if block == "side2" else edge.shape1
-            needs[i] = union([needs.get(i), step.layer.sides(shape)])
-    for i in leaves_of(plan.outputs):
-        needs[i] = union([needs.get(i), getattr(plan.edges[i], block)])
-    kept = {}
-    for i, need in needs.items():
-        if need is not None:
-            edge = plan.edges[i]
-            sizes = (edge.shape2 if block == "side2" else edge.shape1).spatial
-            kept[i] = layout_of(need, sizes, sizes, paired=True)
-    return kept

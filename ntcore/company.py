@@ -26,12 +26,15 @@ class Beside:
         one for all.
     sides : dict
         Variances, or what else layers read of every example with itself, edge by edge.
+    start : int
+        The first example that ``sides`` are of.
     """
 
     masks: dict[int, Array]
     positions: dict[int, Array]
     asides: dict[int, Array]
     sides: dict[int, Cov] = field(default_factory=dict)
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Company:
         mask1, mask2 = (self._cut(b.positions.get(edge), s, -1) for b, s in self._both)
         nngp = _hidden(self.at, m.nngp, mask1, mask2)
         ntk = None if m.ntk is None else _hidden(self.at, m.ntk, mask1, mask2)
-        side1, side2 = (self._side(b.sides.get(edge), s) for b, s in self._both)
+        side1, side2 = (self._side(b.sides.get(edge), s.after(b.start)) for b, s in self._both)
         return Moments(nngp, ntk, side1, side2, self.same, mask1, mask2)
 
     def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:

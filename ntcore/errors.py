@@ -48,6 +48,20 @@ class NotPSDError(NtcoreError, ValueError):
         self.jitter = jitter
 
 
+class BudgetError(NtcoreError, MemoryError):
+    """A kernel does not fit the memory that it may take.
+
+    Attributes
+    ----------
+    least_bytes : int
+        The budget that would do.
+    """
+
+    def __init__(self, message: str, least_bytes: int) -> None:
+        super().__init__(message)
+        self.least_bytes = least_bytes
+
+
 class DerivativeError(NtcoreError, TypeError):
     """A function does something that cannot be differentiated."""
 

@@ -17,13 +17,13 @@ from itertools import product
 from typing import Any, TypeVar
 
 from ntcore.backend import Array, host
-from ntcore.beside import make_beside
+from ntcore.beside import make_beside, with_sides
 from ntcore.company import Beside, Company
 from ntcore.cov import Cov, diagonal_to_user, to_user
 from ntcore.moments import Moments
 from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
-from ntcore.sizing import budget, pairs_per_tile, span_of
+from ntcore.sizing import budget, check_budget, pairs_per_tile, span_of, workers
 from ntcore.source import Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
@@ -52,6 +52,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     first = make_beside(job, 0)
     besides = first, first if job.same else make_beside(job, 1)
     program = make_program(job, budget(job))
+    check_budget(job, program.widest)
     grid = make_grid(*job.counts, pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}
@@ -109,16 +110,16 @@ def _in_order(
 
     Threads pay where the library lets go of the interpreter lock inside its operations.
     """
-    workers = 1 if job.traced else min(job.at.backend.workers(job.at.device), count)
-    if workers <= 1:
+    threads = min(workers(job), count)
+    if threads <= 1:
         for task in tasks:
             yield task, compute(task)
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[S, Future[T]]] = deque()
         for task in tasks:
             waiting.append((task, pool.submit(copy_context().run, compute, task)))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > 2 * threads:
                 done, future = waiting.popleft()
                 yield done, future.result()
         for done, future in waiting:
@@ -147,6 +148,12 @@ class _Pair:
 def _company(job: Job, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]) -> Company:
     one = span_of(job, tile.start1, tile.stop1, grid.step1)
     two = span_of(job, tile.start2, tile.stop2, grid.step2)
+    if not job.plan.keeps:
+        batches = (0, one), (0 if job.same else 1, two)
+        besides = tuple(  # type: ignore[assignment]
+            with_sides(job, k, b, s.start, s.stop)
+            for (k, s), b in zip(batches, besides, strict=True)
+        )
     return Company(job.at, besides, (one, two), _coincident(job, tile, one, two))
 
 

@@ -45,7 +45,13 @@ class Model(Record):
         return repr(self.network)
 
     def plan(
-        self, shape1: Any, shape2: Any = None, get: Any = ("nngp", "ntk"), *, itemsize: int = 4
+        self,
+        shape1: Any,
+        shape2: Any = None,
+        get: Any = ("nngp", "ntk"),
+        *,
+        itemsize: int = 4,
+        memory_budget: int | None = None,
     ) -> Plan:
         """Return what ``kernel_fn`` would compute for arrays of these shapes; print it to see.
 
@@ -58,6 +64,8 @@ class Model(Record):
             As in :meth:`kernel_fn`.
         itemsize : int, default 4
             Bytes of a number, for the totals.
+        memory_budget : int, optional
+            As in :meth:`kernel_fn`; the plan says whether variances are kept.
 
         Returns
         -------
@@ -71,7 +79,7 @@ class Model(Record):
         ShapeError
             If a layer does not fit its input.
         """
-        options = _options(_names(get), None, itemsize)
+        options = _options(_names(get), None, itemsize, memory_budget)
         return make_plan(self.network, of_sizes(self.network, shape1, shape2), options)
 
     def kernel_fn(
@@ -85,6 +93,7 @@ class Model(Record):
         diagonal_batch: bool | None = None,
         diagonal_spatial: bool | None = None,
         progress: Callable[[int, int], None] | None = None,
+        memory_budget: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Return the kernels of the infinitely wide network.
@@ -111,6 +120,10 @@ class Model(Record):
             True returns offset 0 alone, ``(n1, n2, H, W)``.
         progress : callable, optional
             Called with the number of tiles done and their total.
+        memory_budget : int, optional
+            Bytes that may be taken beside the inputs, the result included. Tiles are made to fit,
+            and variances are computed again for every tile where keeping them would not. Inside
+            ``jit`` or ``grad`` it is not looked at.
 
         Returns
         -------
@@ -125,10 +138,12 @@ class Model(Record):
         ShapeError, DTypeError, BackendError, NotFiniteError
             If the inputs do not fit the network or each other, are not real floating point,
             belong to several libraries or devices, or hold NaN.
+        BudgetError
+            If not even one pair at a time fits ``memory_budget``.
         """
         _refuse_unknown("kernel_fn", kwargs)
         names = _names(get)
-        options = _options(names, diagonal_spatial)
+        options = _options(names, diagonal_spatial, memory_budget=memory_budget)
         kernels = entry.kernels_of(
             self.network,
             _tuples(x1_or_kernel),
@@ -266,12 +281,20 @@ def _names(get: Any) -> tuple[str, ...]:
     return names
 
 
-def _options(names: tuple[str, ...], diagonal_spatial: bool | None, itemsize: int = 4) -> Options:
+def _options(
+    names: tuple[str, ...],
+    diagonal_spatial: bool | None,
+    itemsize: int = 4,
+    memory_budget: int | None = None,
+) -> Options:
+    if memory_budget is not None and not memory_budget > 0:
+        raise ArgumentError(f"memory_budget={memory_budget!r}; give a positive number of bytes.")
     return Options(
         ntk="ntk" in names,
         cov=bool({"cov1", "cov2"} & set(names)),
         diagonal_spatial=bool(diagonal_spatial),
         itemsize=itemsize,
+        memory_budget=None if memory_budget is None else int(memory_budget),
     )
 
 

@@ -13,9 +13,13 @@ from ntcore.cov import Layout, layout_of
 from ntcore.inputs import leaves_of, pairs_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Traits
-from ntcore.need import Need, describe
+from ntcore.need import Need, describe, union
 from ntcore.network import Tree
 from ntcore.shape import Shape
+
+#: Variances are kept where they take less than this fraction of the memory there is, once while
+#: they are put together and once more.
+SHARE_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class Cost:
         Bytes of the widest edge, were it held for all pairs at once.
     bytes_result : float
         Bytes of the result.
+    bytes_kept : float
+        Bytes of what layers read of each batch alone, such as variances, over all edges.
     """
 
     entries: int
@@ -95,6 +101,7 @@ class Cost:
     bytes_moved: float
     bytes_widest: float
     bytes_result: float
+    bytes_kept: float
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class Options:
         False asks for every offset at every edge; it only costs, and serves to check plans.
     itemsize : int
         Bytes of a number.
+    memory_budget : int or None
+        Bytes that the computation may take beside its inputs.
     """
 
     ntk: bool = True
@@ -120,6 +129,7 @@ class Options:
     diagonal_spatial: bool = False
     minimal: bool = True
     itemsize: int = 4
+    memory_budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,7 @@ class Plan:
     @cached_property
     def _hash(self) -> int:
         """Plans are keys, time and again."""
-        return hash((self.steps, self.edges, self.inputs, self.outputs, self.pairs, self.options))
+        return hash((self.steps, self.edges, self.inputs, self.outputs, self.options))
 
     @property
     def pairs(self) -> int:
@@ -178,15 +188,56 @@ class Plan:
         """Entries, FLOPs and bytes of the cross block, over all pairs."""
         entries = [e.entries * e.pairs for e in self.edges]
         item = self.itemsize * self.blocks
-        outputs = leaves_of(self.outputs)
         moved = sum(sum(entries[i] for i in s.inputs) + entries[s.output] for s in self.steps)
         return Cost(
             entries=sum(entries),
             flops=sum(self.flops(s) for s in self.steps),
             bytes_moved=float(moved * item),
             bytes_widest=float(max(entries) * item),
-            bytes_result=float(sum(entries[i] for i in outputs) * item),
+            bytes_result=self._bytes_result,
+            bytes_kept=self._bytes_kept,
         )
+
+    @property
+    def _bytes_result(self) -> float:
+        """Both halves of a symmetric kernel are there in the end."""
+        edges = [self.edges[i] for i in leaves_of(self.outputs)]
+        entries = sum(e.entries * e.counts[0] * e.counts[1] for e in edges)
+        return float(entries * self.itemsize * self.blocks)
+
+    @property
+    def _bytes_kept(self) -> float:
+        total = 0
+        for batch, block in enumerate(("side1", "side2")):
+            for i, layout in self.kept(block).items():
+                edge = self.edges[i]
+                if not (batch and edge.same):
+                    total += layout.entries * edge.counts[batch]
+        return float(total * self.itemsize)
+
+    def kept(self, block: str) -> dict[int, Layout]:
+        """Return the layout of what layers or the caller read of each edge of one batch."""
+        needs: dict[int, Need | None] = {}
+        for step in self.steps:
+            for i in step.inputs:
+                shape = block_shapes(self.edges[i], block)[0]
+                needs[i] = union([needs.get(i), step.layer.sides(shape)])
+        for i in leaves_of(self.outputs):
+            needs[i] = union([needs.get(i), getattr(self.edges[i], block)])
+        sizes = {i: block_shapes(self.edges[i], block)[0].spatial for i in needs}
+        return {
+            i: layout_of(need, sizes[i], sizes[i], paired=True)
+            for i, need in needs.items()
+            if need is not None
+        }
+
+    @property
+    def keeps(self) -> bool:
+        """Whether variances are kept for all examples, rather than computed for every tile."""
+        budget = self.options.memory_budget
+        if budget is None or any(self.edges[i].side1 for i in leaves_of(self.outputs)):
+            return True
+        return self._bytes_kept * SHARE_KEPT <= budget - self._bytes_result
 
     def flops(self, step: Step) -> float:
         """Return the floating-point operations of one layer over all pairs."""
@@ -204,7 +255,8 @@ class Plan:
         total = (
             f"{self.pairs:,} pairs, {cost.entries:,} entries, {_short(cost.flops)} FLOPs, "
             f"{_short(cost.bytes_moved)}B moved, {_short(cost.bytes_widest)}B widest edge, "
-            f"{_short(cost.bytes_result)}B result"
+            f"{_short(cost.bytes_result)}B result, {_short(cost.bytes_kept)}B variances "
+            + ("kept" if self.keeps else "computed again for every tile")
         )
         whole = [f"whole batches are held at {s.layer!r}" for s in self.steps if s.regroups]
         return "\n".join([*_table(rows), *whole, total])

@@ -2,22 +2,70 @@
 
 from __future__ import annotations
 
+from ntcore.errors import BudgetError
 from ntcore.program import Job
 from ntcore.source import Span
 
 COMPILED_EXAMPLES = 32
 
 
+#: Blocks of a tile that are there at once: what a layer reads, what it writes, a step between the
+#: two, and what a branch keeps.
+LIVE = 5
+
+
 def budget(job: Job) -> int:
     """Return the bytes that one block of a tile should take."""
-    return job.at.backend.tile_bytes(job.at.device)
+    usual = job.at.backend.tile_bytes(job.at.device)
+    if job.plan.options.memory_budget is None or job.traced:
+        return usual
+    return max(1, min(usual, int(_left(job) // (LIVE * workers(job)))))
+
+
+def workers(job: Job) -> int:
+    """Return how many tiles are under way at once."""
+    return 1 if job.traced else max(job.at.backend.workers(job.at.device), 1)
+
+
+def _left(job: Job) -> float:
+    """Return the bytes that a memory budget leaves for tiles."""
+    cost = job.plan.cost
+    kept = cost.bytes_kept if job.plan.keeps else 0
+    return (job.plan.options.memory_budget or 0) - cost.bytes_result - kept
+
+
+def check_budget(job: Job, widest: int) -> None:
+    """Refuse a memory budget that not even tiles of one pair fit.
+
+    Raises
+    ------
+    BudgetError
+        With the bytes that would do.
+    """
+    given = job.plan.options.memory_budget
+    if given is None or job.traced:
+        return
+    tiles = LIVE * workers(job) * widest * job.plan.blocks * job.plan.itemsize
+    least = int(given - _left(job)) + tiles
+    if least > given:
+        raise BudgetError(
+            f"memory_budget={given:,} bytes is too little for {job.plan.pairs:,} pairs: one pair "
+            f"at a time takes {least:,} bytes with the result; give at least as many, or fewer "
+            "examples.",
+            least,
+        )
 
 
 def pairs_per_tile(job: Job, widest: int, blocks: int) -> int:
     """Return how many pairs a tile holds so that its widest edge fits the cache."""
     if job.traced:
         return max(job.counts[0] * job.counts[1], 1)
-    return max(1, budget(job) // (widest * blocks * job.plan.itemsize))
+    pairs = max(1, budget(job) // (widest * blocks * job.plan.itemsize))
+    if job.plan.keeps:
+        return pairs
+    each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))
+    side = max(1, int(budget(job) / (2 * each)))
+    return min(pairs, side * side)
 
 
 def examples_per_tile(job: Job, widest: int, count: int) -> int:

@@ -23,6 +23,10 @@ class Span:
     stop: int
     width: int
 
+    def after(self, first: int) -> Span:
+        """Return these examples of an array that begins with another one."""
+        return self if not first else Span(self.start - first, self.stop - first, self.width)
+
     def of(self, at: Place, x: Array, axis: int) -> Array:
         """Return these examples of an array."""
         if self.stop - self.start == self.width:
