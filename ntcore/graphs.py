@@ -111,7 +111,8 @@ def _of_weights(at: Place, pattern: Any, sizes: Sizes, name: str) -> tuple[Array
     given = tuple(weights.shape)
     for form in (sizes + sizes, (total, total)):
         if given in (form, given[:1] + form):
-            return at.xp.reshape(weights, (-1, total, total)), given == form
+            count = 1 if given == form else given[0]
+            return at.xp.reshape(weights, (count, total, total)), given == form
     raise ShapeError(
         f"{name} got a pattern of shape {given} for positions of sizes {sizes}; give an adjacency "
         f"{('n', *sizes, *sizes)}, or {sizes + sizes} for all examples.".replace("'", "")
@@ -189,14 +190,16 @@ def _counted_here(at: Place, index: Array, sizes: Sizes) -> Array:
 # --- for layers ---------------------------------------------------------------------------------
 
 
-def joined(at: Place, a: Array, x: Array, axes: tuple[int, ...]) -> Array:
-    """Multiply some axes of an array, joined, with a matrix for each example or one for all.
+def joined(at: Place, a: Array, x: Array, space: tuple[int, ...]) -> Array:
+    """Multiply some spatial axes of ``(n, *spatial, C)``, joined, with matrices.
 
-    ``a`` has the shape ``(n, P, P)`` or ``(1, P, P)``; the first axis of ``x`` is the examples.
+    ``a`` has the shape ``(n, P, P)``, or ``(1, P, P)`` for one matrix for all examples.
     """
+    axes = tuple(k + 1 for k in space)
     order = (0, *axes, *(i for i in range(1, x.ndim) if i not in axes))
     moved = at.xp.permute_dims(x, order)
-    product = matmul(at, a, at.xp.reshape(moved, (x.shape[0], a.shape[-1], -1)))
+    rest = math.prod(moved.shape[len(axes) + 1 :])
+    product = matmul(at, a, at.xp.reshape(moved, (x.shape[0], a.shape[-1], rest)))
     back = tuple(order.index(i) for i in range(x.ndim))
     return at.xp.permute_dims(at.xp.reshape(product, moved.shape), back)
 

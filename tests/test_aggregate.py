@@ -176,5 +176,13 @@ def test_a_pattern_of_another_library_is_refused() -> None:
         stax.Aggregate(1).kernel_fn(X, pattern=(strict.asarray(DENSE), None))
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"implementation": "SPARSE"}])
+def test_no_examples_and_no_graphs(backend: Library, kwargs: dict[str, Any]) -> None:
+    graphs, x = EDGES if kwargs else DENSE, backend.asarray(X)
+    layer = stax.Aggregate(1, **kwargs)
+    assert layer.kernel_fn(x, x[:0, ...], "nngp", pattern=(graphs, graphs[:0])).shape[:2] == (N, 0)
+    assert layer.apply_fn((), x[:0, ...], pattern=graphs[:0]).shape == (0, H, W, 2)
+
+
 def test_repr_leaves_the_default_decoding_out() -> None:
     assert repr(stax.Aggregate(1)) == "Aggregate(aggregate_axis=1)"

@@ -129,7 +129,7 @@ CASES = {
     "dropout without random numbers": (
         lambda: stax.Dropout(0.5).apply_fn((), V), errors.ArgumentError, "pass rng to apply_fn"),
     "aggregation over the channels": (
-        planning(stax.Aggregate((1, -1))), errors.PlanError, r"over axis 3.*spatial axes"),
+        planning(stax.Aggregate((1, -1))), errors.PlanError, "over axis 3.*spatial axes"),
     "aggregation over the examples": (
         planning(stax.Aggregate(0)), errors.PlanError, "over axis 0"),
     "aggregation over an axis too many": (

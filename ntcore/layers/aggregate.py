@@ -18,6 +18,7 @@ from ntcore.need import Need, everything
 from ntcore.record import record, settle
 from ntcore.shape import Axes, Shape, as_axes, axes_among, default_axes
 
+# A lambda, so that the default is written as in neural_tangents.
 _AS_GIVEN: Callable[[Any], Any] = (lambda pattern: pattern,)[0]
 
 
@@ -54,10 +55,8 @@ class Aggregate(Layer):
 
     Raises
     ------
-    ArgumentError
+    ArgumentError, PlanError
         If an argument is outside what is listed, or there is no ``pattern``.
-    PlanError
-        If an aggregated axis is not spatial.
     ShapeError, DTypeError, NotFiniteError
         If the pattern does not fit the input.
     """
@@ -117,9 +116,8 @@ class Aggregate(Layer):
             found = axes_among(self.aggregate_axis, len(axes.order), self)
         if not found <= set(axes.spatial):
             raise PlanError(
-                f"{self!r} aggregates over axis {min(found - set(axes.spatial))}, but the batch is "
-                f"on axis {axes.batch} and the channels are on axis {axes.channel}; a graph joins "
-                "positions of one example, so give spatial axes."
+                f"{self!r} aggregates over axis {min(found - set(axes.spatial))}, which holds the "
+                "examples or the channels; a graph joins positions, so give spatial axes."
             )
         return tuple(axes.spatial.index(a) for a in sorted(found))
 
@@ -137,8 +135,6 @@ class Aggregate(Layer):
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         (shape,) = inputs
         return 4.0 * math.prod(self._sizes(shape))
-
-    # what comes beside a batch
 
     def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
         return masks[0]
@@ -172,16 +168,14 @@ class Aggregate(Layer):
     # finite width
 
     def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
-        return joined(run.at, run.aside, inputs[0], self._joined(inputs[0]))
+        return self._joined(run.at, run.aside, inputs[0])
 
     def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
-        back = run.at.xp.matrix_transpose(run.aside)
-        return (), (joined(run.at, back, grad, self._joined(grad)),)
+        return (), (self._joined(run.at, run.at.xp.matrix_transpose(run.aside), grad),)
 
-    def _joined(self, x: Array) -> tuple[int, ...]:
-        """Return the aggregated axes of an array ``(n, *spatial, C)``."""
+    def _joined(self, at: Place, a: Array, x: Array) -> Array:
         axes = default_axes(x.ndim, self.batch_axis, self.channel_axis)
-        return tuple(k + 1 for k in self._space(axes))
+        return joined(at, a, x, self._space(axes))
 
 
 # --- for the examples ---------------------------------------------------------------------------

@@ -299,11 +299,7 @@ class Elementwise(Layer):
     def traits(self, *inputs: Traits) -> Traits:
         (t,) = inputs
         if not t.gaussian:
-            below = "the raw input" if t.is_input else "a layer that is not a sum over many units"
-            raise PlanError(
-                f"{self!r} is applied to {below}, where the infinite limit of a nonlinearity is "
-                "not known; put a Dense or Conv layer right below it."
-            )
+            raise not_gaussian(self, t, "where the infinite limit of a nonlinearity is not known")
         return replace(t, gaussian=False, is_input=False)
 
     def sides(self, shape: Shape) -> Need | None:
@@ -333,6 +329,14 @@ class Elementwise(Layer):
 
     def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         return (), (grad * self.derivative(run.at, inputs[0]),)
+
+
+def not_gaussian(layer: Layer, t: Traits, what: str) -> PlanError:
+    """Return the error for a layer that needs Gaussian inputs and has others; ``what`` says why."""
+    below = "the raw input" if t.is_input else "a layer that is not a sum over many units"
+    return PlanError(
+        f"{layer!r} is applied to {below}, {what}; put a Dense or Conv layer right below it."
+    )
 
 
 def variances_of(layer: Layer, m: Moments) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from typing import Any
 from ntcore.backend import Array, Place
 from ntcore.cov import put_variances, select, spread
 from ntcore.errors import ArgumentError, PlanError
-from ntcore.layers.base import Layer, Params, Run, variances_of
+from ntcore.layers.base import Layer, Params, Run, not_gaussian, variances_of
 from ntcore.moments import Context, Moments, Traits
 from ntcore.need import Need, diagonal
 from ntcore.ops import leading_sum
@@ -90,11 +90,7 @@ class LayerNorm(Layer):
     def traits(self, *inputs: Traits) -> Traits:
         (t,) = inputs
         if not t.gaussian:
-            below = "the raw input" if t.is_input else "a layer that is not a sum over many units"
-            raise PlanError(
-                f"{self!r} is applied to {below}, whose mean over the channels is not 0 and not "
-                "known; put a Dense or Conv layer right below it."
-            )
+            raise not_gaussian(self, t, "whose mean over the channels is not 0 and not known")
         return replace(t, is_input=False)
 
     def sides(self, shape: Shape) -> Need | None:
@@ -112,8 +108,8 @@ class LayerNorm(Layer):
         (m,) = inputs
         at, layout, axes = ctx.at, ctx.layout, ctx.inputs[0].axes
         q1, q2 = variances_of(self, m)
-        first = self._scale(at, q1, m.mask1, self._space(axes))
-        second = self._scale(at, q2, m.mask2, self._space(axes))
+        both = ((q1, m.mask1), (q2, m.mask2))
+        first, second = (self._scale(at, q, mask, self._space(axes)) for q, mask in both)
         first, second = spread(at, first, second, layout)
         k = select(at, m.nngp, layout)
         if m.same is not None:
@@ -150,8 +146,8 @@ class LayerNorm(Layer):
         (mask,) = run.masks or (None,)
         held = xp.ones_like(x) if mask is None else xp.astype(~mask, x.dtype)
         held = xp.broadcast_to(held, x.shape)
-        axes = self.axes_in(x.ndim)
-        over = (*(k + 1 for k in self._space(axes)), x.ndim - 1)  # type: ignore[arg-type]
+        axes = default_axes(x.ndim, self.batch_axis, self.channel_axis)
+        over = (*(k + 1 for k in self._space(axes)), x.ndim - 1)
         count = xp.clip(xp.sum(held, axis=over, keepdims=True), min=1.0)
 
         def mean(y: Array) -> Array:
