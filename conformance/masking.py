@@ -10,7 +10,6 @@ from ntcore.conformance.fixtures import using
 from ntcore.conformance.inputs import examples, pair, patterns
 from ntcore.conformance.measure import Measures, close, holds
 from ntcore.entry import Extras
-from ntcore.layers.base import Layer
 from ntcore.model import Model
 from ntcore.shape import Shape
 
@@ -20,7 +19,7 @@ MARK, NOWHERE = Extras(mask_constant=0.5), Extras(mask_constant=-0.5)
 
 def check(bench: Bench, case: Case) -> Measures:
     """Compare masked kernels with the reference, with unmasked ones and with finite networks."""
-    if type(case.layer).mask is Layer.mask:
+    if not case.layer.carries_masks:
         return
     both = pair(case, *bench.counts)
     x1, x2 = (marked(x, s) for x, s in zip(both, (case.shape1, case.shape2), strict=True))

@@ -14,7 +14,7 @@ from ntcore.backend import Array, Place, place_of
 from ntcore.errors import ArgumentError, NotFiniteError, PlanError, ShapeError
 from ntcore.graphs import alike, arrays_in
 from ntcore.inputs import Inputs, leaves_of, map_tree, of_sizes
-from ntcore.kernel import Output, Progress
+from ntcore.kernel import Progress
 from ntcore.masked import values_of, with_mask
 from ntcore.moments import Traits
 from ntcore.network import Tree, layers_of
@@ -22,9 +22,9 @@ from ntcore.pieces import evaluate
 from ntcore.plan import Edge, Options, Plan
 from ntcore.planner import make_plan
 from ntcore.program import Job
+from ntcore.public import forwards, mask_of, public, shape_of
 from ntcore.record import Record, iter_leaves
 from ntcore.result import Kernel
-from ntcore.shape import Axes, Shape, default_axes
 from ntcore.source import Examples, Given, Source
 
 Masks = tuple[Array | None, ...]
@@ -203,37 +203,18 @@ def _enter_kernels(network: Record, tree: Tree, extras: Extras) -> Entered:
     arrays = [k.nngp for k in kernels]
     graphs = arrays_in(extras.pattern)
     at = place_of(arrays, (*iter_leaves(network), *graphs))
-    one, two = (map_tree(lambda k, i=i: _shape_of(k, i), tree) for i in (1, 2))
+    one, two = (map_tree(lambda k, i=i: shape_of(k, i), tree) for i in (1, 2))
     (n1, n2), *others = (tuple(x.shape[:2]) for x in arrays)
     if any(each != (n1, n2) for each in others):
         raise ShapeError("the Kernels passed in have different numbers of examples; pass as many.")
     same = all(k.x1_is_x2 for k in kernels) and alike(*extras.pattern)
     traits = tuple(Traits(k.is_gaussian, k.is_input, k.ntk is not None) for k in kernels)
-    masks = tuple(_mask_of(at, k, 1) for k in kernels), tuple(_mask_of(at, k, 2) for k in kernels)
+    masks = tuple(mask_of(at, k, 1) for k in kernels), tuple(mask_of(at, k, 2) for k in kernels)
     inputs = _say_masked(Inputs(one, two, (int(n1), int(n2)), same, traits), masks)
     traced = any(map(_is_traced(at), (*arrays, *graphs)))
-    sources = tuple(Given(_forwards(k)) for k in kernels)
+    sources = tuple(Given(forwards(k)) for k in kernels)
     has_cov2 = not same or any(k.cov2 is not None for k in kernels)
     return Entered(inputs, at, sources, traced, has_cov2, masks, extras.pattern)
-
-
-def _forwards(k: Kernel) -> Kernel:
-    """Return a kernel with its spatial axes in ntcore's order."""
-    return k.reverse() if k.is_reversed else k
-
-
-def _mask_of(at: Place, k: Kernel, which: int) -> Array | None:
-    mask = k.mask1 if which == 1 or (k.mask2 is None and k.x1_is_x2) else k.mask2
-    if mask is None:
-        return None
-    order = default_axes(mask.ndim, k.batch_axis, k.channel_axis).order
-    return at.xp.permute_dims(at.index(mask), order)
-
-
-def _shape_of(k: Kernel, which: int) -> Shape:
-    sizes = k.shape1 if which == 1 else k.shape2
-    axes = default_axes(len(sizes), k.batch_axis, k.channel_axis)
-    return Shape(tuple(sizes[i] for i in axes.spatial), sizes[axes.channel], axes)
 
 
 # --- results ------------------------------------------------------------------------------------
@@ -261,7 +242,8 @@ def _evaluate(
     outputs = evaluate(job, progress)
 
     def result(edge: int) -> Kernel:
-        return _kernel(plan.edges[edge], outputs[edge], entered, options)
+        found = public(at, plan.edges[edge], outputs[edge], inputs.same, options.diagonal_spatial)
+        return found if entered.has_cov2 else found.replace(cov2=None)
 
     return map_tree(result, plan.outputs)
 
@@ -290,35 +272,6 @@ def _check_offsets(edge: Edge, source: Source) -> None:
             f"the network needs the offsets {edge} of its input but the Kernel passed in has "
             "diagonal_spatial=True; compute it with diagonal_spatial=False."
         )
-
-
-def _kernel(edge: Edge, out: Output, entered: Entered, options: Options) -> Kernel:
-    inputs, axes = entered.inputs, edge.shape1.axes
-    return Kernel(
-        nngp=out.nngp,
-        ntk=out.ntk,
-        cov1=out.cov1,
-        cov2=out.cov2 if entered.has_cov2 else None,
-        x1_is_x2=inputs.same,
-        is_gaussian=edge.traits.gaussian,
-        is_input=edge.traits.is_input,
-        diagonal_spatial=options.diagonal_spatial,
-        shape1=edge.shape1.full(edge.counts[0]),
-        shape2=edge.shape2.full(edge.counts[1]),
-        batch_axis=axes.batch,
-        channel_axis=axes.channel,
-        mask1=_users(entered.at, out.mask1, axes),
-        mask2=_users(entered.at, out.mask2, axes),
-    ).transpose(_user_order(axes))
-
-
-def _users(at: Place, mask: Array | None, axes: Axes) -> Array | None:
-    return None if mask is None else at.xp.permute_dims(mask, axes.inverse)
-
-
-def _user_order(axes: Axes) -> tuple[int, ...]:
-    """Return ntcore's spatial axes in the order in which the user's array has them."""
-    return tuple(sorted(range(len(axes.spatial)), key=axes.spatial.__getitem__))
 
 
 def _with_whole_batches(

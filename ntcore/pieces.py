@@ -9,10 +9,12 @@ from ntcore import kernel
 from ntcore.backend import Array
 from ntcore.cov import diagonal_of_user, diagonal_to_user, layout_of, of_user, to_user
 from ntcore.kernel import Output, Progress
+from ntcore.layers.base import Layer
 from ntcore.need import diagonal
 from ntcore.piece import Piece, held_edges, pieces_of
-from ntcore.plan import Edge
+from ntcore.plan import Edge, Step
 from ntcore.program import Job
+from ntcore.public import forwards, mask_of, public
 from ntcore.result import Kernel
 from ntcore.source import Given
 
@@ -80,6 +82,8 @@ def _kernel(job: Job, edge: int, out: Output) -> Kernel:
 def _regrouped(job: Job, number: int, held: Held) -> Kernel:
     """Return the kernel of a layer that picks or joins examples."""
     step, layer = job.plan.steps[number], job.layers[number]
+    if layer.acts_on_kernels:
+        return _acted_on(job, step, layer, held)
     edges = [job.plan.edges[i] for i in step.inputs]
     shapes = tuple(e.shape1 for e in edges), tuple(e.shape2 for e in edges)
     flat = any(held[i].diagonal_spatial for i in step.inputs)
@@ -97,6 +101,19 @@ def _regrouped(job: Job, number: int, held: Held) -> Kernel:
             every = tuple(_open(job, e, batch) if m is None else m for m, e in both)
             changes[name] = layer.mask(job.at, shapes[batch], every)
     return Kernel(**changes, x1_is_x2=job.same, diagonal_spatial=flat)
+
+
+def _acted_on(job: Job, step: Step, layer: Layer, held: Held) -> Kernel:
+    """Return the kernel that a function of kernels makes of the one below it."""
+    edge = job.plan.edges[step.inputs[0]]
+    below = _in_form(job, held[step.inputs[0]], edge, False)
+    if below.ntk is None and job.plan.options.ntk:
+        below = below.replace(ntk=job.at.xp.zeros_like(below.nngp))
+    arrays = {name: getattr(below, name) for name in (*ARRAYS, "mask1", "mask2")}
+    k = public(job.at, edge, Output(**arrays), job.same, False)
+    found: Kernel = layer.of_kernel(k.replace(cov2=None) if job.same else k)
+    masks = {f"mask{i}": mask_of(job.at, found, i) for i in (1, 2)}
+    return forwards(found).replace(**masks)
 
 
 def _open(job: Job, edge: Edge, batch: int) -> Array:

@@ -148,7 +148,7 @@ def _counts(layer: Layer, inputs: list[Edge], regroups: bool) -> tuple[int, int]
 
 
 def _check_mask(layer: Layer) -> None:
-    if type(layer).mask is Layer.mask:
+    if not layer.carries_masks:
         raise PlanError(no_mask(layer))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ntcore import layers
 from ntcore.errors import ArgumentError
+from ntcore.foreign import Bool, Diagonal, layer, requires, supports_masking
 from ntcore.graphs import AggregateImplementation
 from ntcore.layers import AttentionMechanism, PositionalEmbedding
 from ntcore.masked import MaskedArray, unmask_fn
@@ -105,15 +106,20 @@ globals().update({name: _constructor(cls) for name, cls in _LAYERS.items()})
 __all__ = [
     "AggregateImplementation",
     "AttentionMechanism",
+    "Bool",
+    "Diagonal",
     "MaskedArray",
     "Model",
     "Padding",
     "PositionalEmbedding",
+    "layer",
     "Slice",
     "parallel",
     "repeat",
+    "requires",
     "residual",
     "serial",
+    "supports_masking",
     "unmask_fn",
     *sorted(_LAYERS),
 ]

@@ -25,10 +25,7 @@ OURS = {"stax": stax, "predict": predict, "neural_tangents": ntcore}
 PUBLIC = [(m, name) for m in OURS for name in THEIRS[m]]
 
 STILL_TO_COME = {
-    "stax": """
-        Bool Diagonal
-        layer requires supports_masking
-    """,
+    "stax": "",
     "predict": "ODEState gradient_descent",
     "neural_tangents": "",
 }

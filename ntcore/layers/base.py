@@ -59,6 +59,7 @@ class Layer(Record):
     """Base of every layer with one input; a layer with several overrides the starred forms."""
 
     arity: ClassVar[int | None] = 1
+    acts_on_kernels: ClassVar[bool] = False  # the infinite width is a function of public kernels
     additive: ClassVar[bool] = False  # the output of a sum of needs is the sum of their outputs
 
     @classmethod
@@ -106,14 +107,14 @@ class Layer(Record):
         """Return floating-point operations per entry of the output block, for the plan."""
         return 1.0
 
-    # layers that pick or join examples
+    # layers that take kernels of whole batches
 
     def regroups(self, *inputs: Shape) -> bool:
         """Whether the examples of the output are others than those of the inputs.
 
         Such a layer has no ``push``: it takes kernels of whole batches, by :meth:`regroup`.
         """
-        return False
+        return self.acts_on_kernels
 
     def count(self, shapes: tuple[Shape, ...], counts: tuple[int, ...]) -> int:
         """Return the number of examples of the output."""
@@ -129,6 +130,10 @@ class Layer(Record):
         """
         raise TypeError(f"{type(self).__name__} must define 'regroup'")
 
+    def of_kernel(self, kernel: Any) -> Any:
+        """Return a :class:`~ntcore.Kernel` made of one, where the layer ``acts_on_kernels``."""
+        raise TypeError(f"{type(self).__name__} must define 'of_kernel'")
+
     # what comes beside a batch
 
     def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
@@ -138,6 +143,11 @@ class Layer(Record):
         that does not define this is refused where there are masks.
         """
         raise PlanError(no_mask(self))
+
+    @property
+    def carries_masks(self) -> bool:
+        """Whether masks can pass through the layer."""
+        return type(self).mask is not Layer.mask
 
     def aside(self, at: Place, pattern: Any, shapes: tuple[Shape, ...], count: int) -> Any:
         """Return what the layer reads of the caller's ``pattern`` for ``count`` examples.
