@@ -17,6 +17,7 @@ import numpy as np
 
 from ntcore.backend import Backend, Linalg
 from ntcore.backends.jax_modules import adapt
+from ntcore.backends.jax_structured import count, outline, structured
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
 from ntcore.errors import DTypeError
@@ -153,6 +154,9 @@ BACKEND = Backend(
     register_pytree=_register,
     flatten=jax.tree.flatten,
     adapt=adapt,
+    structured=structured,
+    outline=outline,
+    count=count,
     aside=jax.ensure_compile_time_eval,
     adopts=("numpy",),
     fused={"matmul": _matmul},

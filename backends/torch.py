@@ -15,6 +15,7 @@ from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
 from ntcore.backends.torch_host import on_host
 from ntcore.backends.torch_modules import adapt
+from ntcore.backends.torch_structured import count, structured
 from ntcore.errors import DTypeError
 from ntcore.ops import REFERENCE, Table
 from ntcore.record import join
@@ -141,5 +142,7 @@ BACKEND = Backend(
     vmap=torch.func.vmap,
     register_pytree=_register,
     adapt=adapt,
+    structured=structured,
+    count=count,
     fused={"matmul": _matmul} | {name: on_host(name, own) for name, own in OWN.items()},
 )

@@ -104,6 +104,10 @@ class Backend:
         operators of the host's library, from products with vectors.
     structured : callable or None
         The library's way to the factors of per-example gradients (``ntcore.empirical``).
+    outline : callable or None
+        The same with shapes in place of arrays, where that saves the computation.
+    count : callable or None
+        The operations and intermediate entries of a function for one example.
     adopts : tuple of str
         Libraries whose arrays it takes beside its own, as the library itself does.
     fused : mapping
@@ -139,6 +143,8 @@ class Backend:
     operator: Callable[..., Any] | None = None
     eigenvalues: Callable[..., Any] | None = None
     structured: Callable[..., Any] | None = None
+    outline: Callable[..., Any] | None = None
+    count: Callable[..., tuple[float, float, float]] | None = None
     adopts: tuple[str, ...] = ()
     fused: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 

@@ -103,7 +103,11 @@ def products(at: Place, one: Gradient, two: Gradient, sizes: tuple[Sizes, Sizes]
 
     ``sizes`` gives the numbers of diagonal, free and traced rows on each side.
     """
-    if isinstance(one, Factored) and isinstance(two, Factored) and _factors_pay(one, two, sizes):
+    if (
+        isinstance(one, Factored)
+        and isinstance(two, Factored)
+        and factors_pay(one, two, sizes, (one.d.shape[0], two.d.shape[0]))
+    ):
         return _in_factors(at, one, two, sizes)
     g1, g2 = one.formed(at), two.formed(at)
     left, right = (_rows_first(at, g, s) for g, s in zip((g1, g2), sizes, strict=True))
@@ -162,19 +166,23 @@ def _split(at: Place, found: Array, one: tuple[int, int], two: tuple[int, int]) 
 # --- in factors ----------------------------------------------------------------------------------
 
 
-def _factors_pay(one: Factored, two: Factored, sizes: tuple[Sizes, Sizes]) -> bool:
-    """Whether products of factors take fewer operations, and little memory, beside forming."""
-    n1, rows1, groups, outputs, p1 = one.d.shape
-    n2, rows2, _, _, p2 = two.d.shape
-    (d, f1, t), f2 = sizes[0], sizes[1][1]
-    pairs = n1 * n2 * d * f1 * f2
+def factors_pay(
+    one: Factored, two: Factored, sizes: tuple[Sizes, Sizes], counts: tuple[int, int]
+) -> bool:
+    """Whether products of factors take fewer operations, and little memory, beside forming.
+
+    ``counts`` are the numbers of examples.
+    """
+    _, _, groups, outputs, p1 = one.d.shape
+    p2 = two.d.shape[4]
+    (n1, n2), (d, f1, t), f2 = counts, sizes[0], sizes[1][1]
+    pairs, rows = n1 * n2 * d * f1 * f2, (n1 * p1 * f1 + n2 * p2 * f2) * d * t
     taps = one.inputs * outputs * groups
     inner = 1 if one.one_hot else one.inputs
     positions = groups * p1 * p2
-    factors = positions * (n1 * n2 * inner + pairs * t * outputs + 2 * pairs)
-    dense = pairs * t * taps + (n1 * rows1 * p1 + n2 * rows2 * p2) * taps
-    small = pairs * positions <= 2 * (n1 * rows1 + n2 * rows2) * taps + 4 * pairs
-    return bool(factors < dense and small)
+    in_factors = positions * (n1 * n2 * inner + pairs * t * outputs + 2 * pairs)
+    small = pairs * positions <= 2 * (n1 * f1 + n2 * f2) * d * t * taps + 4 * pairs
+    return bool(in_factors < pairs * t * taps + rows * taps and small)
 
 
 def _in_factors(at: Place, one: Factored, two: Factored, sizes: tuple[Sizes, Sizes]) -> Array:

@@ -10,8 +10,7 @@ from ntcore.empirical.axes import FREE, Contraction, Outputs, outputs_of
 from ntcore.empirical.checks import check_alike, checked, independent, unchanged
 from ntcore.empirical.contract import Formed, products
 from ntcore.empirical.function import Batch, Bound, batch_of, bind, split_axes
-from ntcore.empirical.kernel import Blocks
-from ntcore.empirical.plan import choose
+from ntcore.empirical.plan import computed
 from ntcore.empirical.tree import flatten
 from ntcore.empirical.view import View
 from ntcore.errors import DerivativeError, ShapeError
@@ -74,8 +73,7 @@ def _ntk_of_output(
     outs = [outputs_of(_without(s[which], out), settings.contraction, out) for s in shapes]
     _check_pairs([v.count for v in views], outs)
     pair = (views[0], views[-1]), (outs[0], outs[-1])
-    gradients, chunks = choose(*pair, settings.implementation, settings.memory_budget)
-    found = Blocks(*pair, gradients, chunks).kernel()
+    found = computed(*pair, settings.implementation, settings.memory_budget)
     return outs[0].assemble(fn.backend.namespace, found, outs[-1])
 
 

@@ -17,16 +17,18 @@ def formed(view: View, seeds: Array) -> list[Gradient]:
     side where the library has ``vmap`` and it can follow the function, and one after the other
     where not.
     """
-    found = None
+    xp = view.backend.namespace
+    return [Formed(xp.reshape(g, (*g.shape[:2], -1))) for g in gradients_of(view, seeds)]
+
+
+def gradients_of(view: View, seeds: Array) -> list[Array]:
+    """Return gradients ``(n, rows, ...)`` in the shapes of the parameters."""
     if view.backend.vmap is not None and view.backend.vjp is not None:
         try:
-            found = _side_by_side(view, seeds)
+            return _side_by_side(view, seeds)
         except REFUSALS:
-            found = None  # one at a time, where what is wrong with the function itself shows
-    if found is None:
-        found = _one_by_one(view, seeds)
-    xp = view.backend.namespace
-    return [Formed(xp.reshape(g, (*g.shape[:2], -1))) for g in found]
+            pass  # one at a time, where what is wrong with the function itself shows
+    return _one_by_one(view, seeds)
 
 
 def _side_by_side(view: View, seeds: Array) -> list[Array]:

@@ -64,15 +64,15 @@ class Blocks:
 
         Without ``n2`` where examples are paired; of a symmetric kernel one half is computed.
         """
-        spans = [list(_spans(v.count, self.chunks.examples)) for v in self.views]
+        every = [list(spans(v.count, self.chunks.examples)) for v in self.views]
         if self.outs[0].paired:
-            return self._join([self._block(s, s) for s in spans[0]], 0)
+            return self._join([self._block(s, s) for s in every[0]], 0)
         found: dict[tuple[int, int], Array] = {}
-        for i, one in enumerate(spans[0]):
-            for j, two in enumerate(spans[1]):
+        for i, one in enumerate(every[0]):
+            for j, two in enumerate(every[1]):
                 mirrored = self.same and j < i
                 found[i, j] = _turned(self.xp, found[j, i]) if mirrored else self._block(one, two)
-        rows = [[found[i, j] for j in range(len(spans[1]))] for i in range(len(spans[0]))]
+        rows = [[found[i, j] for j in range(len(every[1]))] for i in range(len(every[0]))]
         return self._join([self._join(row, 1) for row in rows], 0)
 
     def _join(self, blocks: list[Array], axis: int) -> Array:
@@ -82,18 +82,18 @@ class Blocks:
         """Return one block of examples, every row of it."""
         out1, out2 = self.outs
         blocks = []
-        for d in _spans(out1.count(DIAGONAL), self.chunks.diagonal):
-            traced = _spans(out1.count(TRACED), self.chunks.traced)
+        for d in spans(out1.count(DIAGONAL), self.chunks.diagonal):
+            traced = spans(out1.count(TRACED), self.chunks.traced)
             blocks.append(reduce(add, (self._free(one, two, out2, d, t) for t in traced)))
         return self._join(blocks, -3)
 
     def _free(self, one: range, two: range, out2: Outputs, d: range, t: range) -> Array:
         """Return the products of all free rows, for some diagonal and some traced ones."""
         rows = []
-        for f1 in _spans(self.outs[0].count(FREE), self.chunks.free):
+        for f1 in spans(self.outs[0].count(FREE), self.chunks.free):
             left = self._side(0, one, (d, f1, t))
             row = []
-            for f2 in _spans(out2.count(FREE), self.chunks.free):
+            for f2 in spans(out2.count(FREE), self.chunks.free):
                 alike = self.same and one == two and f1 == f2
                 right = left if alike else self._side(1, two, (d, f2, t))
                 row.append(self._products(left, right, (d, f1, f2, t)))
@@ -126,7 +126,7 @@ class Blocks:
 def _symmetric(at: Any, gradient: Gradient, sizes: tuple[Sizes, Sizes]) -> Array:
     """Return the products of gradients with themselves, strip by strip, each from its diagonal."""
     n = (gradient.g if hasattr(gradient, "g") else gradient.a).shape[0]
-    strips = [gradient.part(s.start, s.stop) for s in _spans(n, -(-n // HALVES))]
+    strips = [gradient.part(s.start, s.stop) for s in spans(n, -(-n // HALVES))]
     found: dict[tuple[int, int], Array] = {}
     for i, a in enumerate(strips):
         for j, b in enumerate(strips):
@@ -141,6 +141,7 @@ def _turned(xp: Any, block: Array) -> Array:
     return xp.permute_dims(block, (1, 0, 2, 4, 3))
 
 
-def _spans(count: int, size: int) -> Iterator[range]:
+def spans(count: int, size: int) -> Iterator[range]:
+    """Yield ranges of at most ``size`` that cover ``count``."""
     for start in range(0, count, max(size, 1)):
         yield range(start, min(start + size, count))

@@ -85,21 +85,21 @@ class Tape:
         return len(self.nodes) - 1
 
     def pull(
-        self, seeds: dict[int, Array], wanted: Sequence[int], stop: frozenset[int] = frozenset()
+        self, seeds: dict[int, Array], wanted: Sequence[int], skip: frozenset[int] = frozenset()
     ) -> list[Array | None]:
         """Sweep backwards from cotangents of some nodes to those of the ``wanted`` ones.
 
-        Nodes in ``stop`` receive a cotangent but do not hand it on.
+        Nodes in ``skip`` receive none.
         """
         grads: dict[int, Array] = dict(seeds)
         keep = set(wanted)
         for at in range(max(grads, default=-1), -1, -1):
             g = grads.get(at)
             node = self.nodes[at]
-            if g is None or node.op is None or at in stop:
+            if g is None or node.op is None:
                 continue
             for i, parent in enumerate(node.parents):
-                if parent is not None:
+                if parent is not None and parent not in skip:
                     term = node.op.pull(node, i, g)
                     grads[parent] = add(grads[parent], term) if parent in grads else term
             if at not in keep:
