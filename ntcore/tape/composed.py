@@ -78,8 +78,9 @@ def broadcast_arrays(xp: Any, *arrays: Any) -> tuple[Any, ...]:
 
 
 def _masked(xp: Any, name: str, x: Any, k: int) -> Any:
-    mask = getattr(xp, name)(xp.ones(x.shape[-2:], dtype=x.dtype), k=k)
-    return xp.where(mask != 0, x, 0.0)
+    ones = host().namespace.ones(x.shape[-2:], dtype=bool)
+    mask = getattr(host().namespace, name)(ones, k=k)
+    return xp.where(Traced(x.tape.backend.asarray(mask, None, x.device), x.tape), x, 0.0)
 
 
 def tril(xp: Any, x: Any, /, *, k: int = 0) -> Any:
