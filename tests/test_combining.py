@@ -226,6 +226,12 @@ def test_the_plan_says_where_batches_are_held() -> None:
     assert "held" not in str(stax.serial(conv(), stax.Relu()).plan(X1.shape))
 
 
+def test_small_tiles_change_nothing_in_any_piece() -> None:
+    net = stax.serial(conv(), stax.Relu(), Slice[::-1], conv(), stax.Relu(), stax.GlobalAvgPool())
+    small = net.kernel_fn(X1, X2, "ntk", memory_budget=10**6)
+    np.testing.assert_allclose(small, net.kernel_fn(X1, X2, "ntk"), rtol=1e-12)
+
+
 def test_an_output_that_is_read_on_at_other_offsets() -> None:
     pool = stax.serial(stax.AvgPool((2, 2)), Slice[:2])
     net = stax.serial(conv(), stax.Relu(), stax.FanOut(2), stax.parallel(stax.serial(), pool))
