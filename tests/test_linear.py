@@ -28,6 +28,9 @@ MASK = 0.5
 TOLERANCE = 1e-9
 STEP = 12  # a library that compiles runs one case in so many
 
+#: The first spatial axis contracted with the rows of an array, and the channels.
+ROWS, LAST = (((1,), (0,)), ((), ())), (((3,), (0,)), ((), ()))
+
 
 def array(*sizes: int) -> np.ndarray:
     """The arrays of the table."""
@@ -268,16 +271,24 @@ def test_without_an_array_a_product_is_the_identity(backend: Library) -> None:
     assert np.array_equal(backend.to_numpy(stax.DotGeneral().apply_fn((), x)), backend.to_numpy(x))
 
 
+def test_numpy_arrays_and_lists_follow_the_inputs(backend: Library) -> None:
+    x = backend.asarray(np.random.default_rng(7).standard_normal((2, 3, 4)))
+    want, *others = (
+        backend.to_numpy(stax.DotGeneral(rhs=a, dimension_numbers=ROWS).kernel_fn(x, None, "nngp"))
+        for a in (backend.asarray(array(3, 2)), array(3, 2), array(3, 2).tolist())
+    )
+    assert all(np.array_equal(other, want) for other in others)
+
+
 def test_gradient_in_the_array_of_a_product(backend: Library) -> None:
     """The derivative of the kernel in the array, along a random way, against differences."""
     if backend.record.vjp is None:
         pytest.skip(f"{backend.name} has no vjp")
     x = backend.asarray(np.random.default_rng(8).standard_normal((2, 3, 4, 2)))
     way, step = np.random.default_rng(9).standard_normal((3, 2)), 1e-6
-    numbers = (((1,), (0,)), ((), ()))
 
     def ntk(a: Any) -> Any:
-        product = stax.DotGeneral(rhs=a, dimension_numbers=numbers)
+        product = stax.DotGeneral(rhs=a, dimension_numbers=ROWS)
         return stax.serial(
             stax.Conv(1, (2, 2), padding="SAME"), product, stax.Erf(), stax.Flatten(), stax.Dense(1)
         ).kernel_fn(x, None, "ntk")
@@ -292,7 +303,6 @@ def test_gradient_in_the_array_of_a_product(backend: Library) -> None:
 
 X = (2, 6, 6, 3)
 LOCAL = stax.ConvLocal(3, (3, 3))
-ROWS, LAST = (((1,), (0,)), ((), ())), (((3,), (0,)), ((), ()))
 ERRORS = {
     "numbers of two letters": (
         lambda: stax.ConvTranspose(3, (3, 3), dimension_numbers=("NCH", "OIH", "NCH")),
@@ -328,6 +338,8 @@ ERRORS = {
     "numbers of unequal length": (
         lambda: stax.DotGeneral(rhs=array(6, 2), dimension_numbers=(((1, 2), (0,)), ((), ()))),
         errors.ArgumentError, "as many"),
+    "lists of unequal length": (
+        lambda: stax.DotGeneral(rhs=[[1.0, 2.0], [3.0]]), errors.ArgumentError, "lists"),
     "an array of another size": (
         lambda: stax.DotGeneral(rhs=array(5, 2), dimension_numbers=ROWS).plan(X),
         errors.ShapeError, r"sizes \(5, 2\).*\(6, 6\)"),
