@@ -21,6 +21,7 @@ from ntcore.backends.jax_structured import count, outline, structured
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
 from ntcore.errors import DTypeError
+from ntcore.ops import REFERENCE, Table
 from ntcore.record import join
 from ntcore.record import split as split_record
 
@@ -125,6 +126,43 @@ def _matmul(at: Any, a: Any, b: Any) -> Any:
     return xp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
+MOST_SHIFTS = 3
+
+
+def _gather_sum(at: Any, x: Any, table: Table) -> Any:
+    """Shifted copies where a window reads at few distances: XLA fuses these, but no index."""
+    total = None
+    for t in range(len(table.index)):
+        term = _tap(at, x, table, t)
+        total = term if total is None else total + term
+    return total
+
+
+def _tap(at: Any, x: Any, table: Table, t: int) -> Any:
+    index, rows = table.index[t], np.arange(table.index.shape[1])
+    reads = np.ones(len(rows), bool) if table.valid is None else table.valid[t]
+    shifts = np.unique((index - rows)[reads])
+    if not len(shifts):
+        return xp.zeros((x.shape[0], len(rows), x.shape[2]), x.dtype)
+    if len(shifts) > MOST_SHIFTS:
+        alone = Table(np.where(reads, index, -1)[None, :])
+        return REFERENCE["gather_sum"](at, x, alone)
+    terms = [(int(s), reads & (index - rows == s)) for s in shifts]
+    zero = xp.zeros((), x.dtype)
+    shifted = [(xp.asarray(m)[None, :, None], _shifted(x, s, len(rows))) for s, m in terms]
+    total = xp.where(*shifted[0], zero)
+    for mask, part in shifted[1:]:
+        total = xp.where(mask, part, total)
+    return total
+
+
+def _shifted(x: Any, shift: int, size: int) -> Any:
+    """Return ``x[:, shift : shift + size]``, with zeros where there is nothing."""
+    before, after = max(-shift, 0), max(shift + size - x.shape[1], 0)
+    padded = xp.pad(x, ((0, 0), (before, after), (0, 0)))
+    return padded[:, shift + before : shift + before + size, :]
+
+
 def _register(cls: type) -> None:
     jax.tree_util.register_pytree_node(cls, split_record, lambda aux, kids: join(cls, kids, aux))
 
@@ -159,5 +197,5 @@ BACKEND = Backend(
     count=count,
     aside=jax.ensure_compile_time_eval,
     adopts=("numpy",),
-    fused={"matmul": _matmul},
+    fused={"matmul": _matmul, "gather_sum": _gather_sum},
 )
