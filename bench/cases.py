@@ -138,6 +138,18 @@ def dense(depth: int) -> Callable[[Any], Any]:
     return build
 
 
+def attention(mechanism: str) -> Callable[[Any], Any]:
+    """Return the builder of two layers of global self-attention with a ReLU between them."""
+
+    def build(stax: Any) -> Any:
+        def layer() -> Any:
+            return stax.GlobalSelfAttention(64, 32, 32, 4, attention_mechanism=mechanism)
+
+        return stax.serial(layer(), stax.Relu(), layer(), stax.GlobalAvgPool(), stax.Dense(1))
+
+    return build
+
+
 CASES = (
     Case(
         "cnn21-gap",
@@ -193,6 +205,8 @@ CASES = (
         runs=5,
     ),
     Case("fc5-sym", "same, x2=None", dense(5), (784,), (4000, 0), runs=5),
+    Case("attention", "self-attention, 64 tokens", attention("IDENTITY"), (64, 32), (16, 16)),
+    Case("softmax", "same, softmax", attention("SOFTMAX"), (64, 32), (16, 16)),
 )
 
 BY_NAME = {case.name: case for case in CASES}
