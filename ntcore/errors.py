@@ -66,7 +66,7 @@ class DerivativeError(NtcoreError, TypeError):
     """A function does something that cannot be differentiated."""
 
 
-class AccuracyWarning(UserWarning):
+class AccuracyWarning(NtcoreError, UserWarning):
     """A moment is integrated to fewer digits than were asked for; the message tells how many."""
 
 

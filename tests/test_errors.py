@@ -185,7 +185,8 @@ def test_every_error_is_also_the_built_in_that_callers_catch():
     members.remove(errors.NtcoreError)
     for member in members:
         assert issubclass(member, errors.NtcoreError)
-        assert issubclass(member, (ValueError, TypeError, NotImplementedError, MemoryError))
+        built_in = (ValueError, TypeError, NotImplementedError, MemoryError, UserWarning)
+        assert issubclass(member, built_in)
 
 
 def test_arrays_of_two_libraries_are_refused():
