@@ -6,8 +6,13 @@ import contextlib
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from ntcore import layers
+from ntcore.layers.base import Layer
+from ntcore.record import Record
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -46,3 +51,22 @@ def test_what_the_first_example_comments():
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text("utf-8")))
 def test_links_lead_somewhere(target):
     assert (README.parent / target).exists()
+
+
+def coverage() -> dict[str, str]:
+    """What the table of layers says about masks, by layer."""
+    text = README.read_text(encoding="utf-8").split("## Layers")[1].split("\n## ")[0]
+    rows = [row.split("|")[1:-1] for row in text.splitlines() if row.startswith("| `")]
+    found: dict[str, str] = {}
+    for cells in rows:
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[2].strip())
+    return found
+
+
+def test_every_layer_stands_in_the_table_once():
+    exported: dict[str, Any] = {n: c for n, c in vars(layers).items() if isinstance(c, type)}
+    table = coverage()
+    assert set(table) == {n for n, c in exported.items() if issubclass(c, Record)}
+    for name, masks in table.items():
+        carries = not issubclass(exported[name], Layer) or exported[name].mask is not Layer.mask
+        assert masks == ("yes" if carries else "no"), name
