@@ -16,7 +16,8 @@ from pathlib import Path
 import nox
 
 # Session name: tests-<key>. The demo's own requirements ride along once, for the demo's tests.
-# The JAX suites compile thousands of small kernels once each, and cheaper code is as correct.
+# The JAX suites compile thousands of small kernels once each: cheaper code is as correct, and the
+# compiler uses one core.
 ENVIRONMENT = {"MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 EXTRAS = {
     "numpy": "test,demo,strict",
@@ -88,7 +89,8 @@ def add_tests(backend: str) -> None:
         if backend == "cupy" and (reason := no_gpu()):
             session.skip(reason)
         install(session, EXTRAS[backend])
-        session.run("pytest", "--backend", backend, *session.posargs, env=ENVIRONMENT)
+        spread = ("--numprocesses", "auto") if backend == "jax" else ()
+        session.run("pytest", "--backend", backend, *spread, *session.posargs, env=ENVIRONMENT)
 
     tests.__doc__ = f"The test and conformance suites, on {backend} alone."
     nox.session(tests, name=f"tests-{backend}")
