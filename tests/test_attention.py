@@ -197,7 +197,7 @@ SAMPLED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("options", SAMPLED, ids=str)
+@pytest.mark.parametrize("options", SAMPLED, ids=lambda o: "-".join(o))
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_kernels_are_averages_over_finite_networks(options: dict[str, Any], masked: bool) -> None:
     """Along with decays, masks and patterns, of which neural_tangents has no finite networks."""
