@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -159,7 +160,17 @@ def moderate(q: np.ndarray) -> bool:
     return most < float(info.max) ** 0.45 and least > (float(info.tiny) / info.eps) ** 0.5
 
 
+#: A product uses every core by itself; two of them side by side wait for each other's threads.
+PRODUCTS = threading.Lock()
+
+
+def _matmul(at: Place, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with PRODUCTS:
+        return np.matmul(a, b)
+
+
 PLAIN: dict[str, Callable[..., Any]] = {
+    "matmul": _matmul,
     "gather_sum": _gather_sum,
     "affine": _affine,
     "product": _product,

@@ -12,6 +12,7 @@ import torch.utils._pytree as pytree
 
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
+from ntcore.backends.numpy import PRODUCTS
 from ntcore.backends.numpy import split as split_seed
 from ntcore.backends.torch_host import on_host
 from ntcore.backends.torch_modules import adapt
@@ -76,7 +77,10 @@ def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             "torch is set to compute float32 products in TF32, which keeps three digits of a "
             "kernel; call torch.set_float32_matmul_precision('highest') or pass float64 inputs."
         )
-    return torch.matmul(a, b)
+    if a.is_cuda:
+        return torch.matmul(a, b)
+    with PRODUCTS:
+        return torch.matmul(a, b)
 
 
 def _gather_sum(at: Place, x: torch.Tensor, table: Table) -> torch.Tensor:
@@ -144,5 +148,5 @@ BACKEND = Backend(
     adapt=adapt,
     structured=structured,
     count=count,
-    fused={"matmul": _matmul} | {name: on_host(name, own) for name, own in OWN.items()},
+    fused={name: on_host(name, own) for name, own in OWN.items()} | {"matmul": _matmul},
 )
