@@ -123,7 +123,9 @@ def machine() -> str:
     with open("/proc/cpuinfo") as file:
         models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0))
-    return f"{models[0] if models else platform.processor()}, {cores} cores, {platform.platform()}"
+    model = models[0] if models else platform.processor()
+    load = os.getloadavg()[0]
+    return f"{model}, {cores} cores (load {load:.1f} before), {platform.platform()}"
 
 
 def versions() -> dict[str, str]:
