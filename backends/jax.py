@@ -25,7 +25,8 @@ from ntcore.ops import REFERENCE, Table
 from ntcore.record import join
 from ntcore.record import split as split_record
 
-_CONCRETE = type(xp.zeros(()))
+with jax.ensure_compile_time_eval():  # the first kernel of a program may be inside its own jit
+    _CONCRETE = type(xp.zeros(()))
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> Any:

@@ -28,8 +28,8 @@ class Case:
     counts : tuple of int
         ``n1`` and ``n2``; ``n2`` of 0 stands for ``x2=None``.
     peer_counts : tuple of int, optional
-        Fewer examples for the peer where it takes seconds for each entry; same as ``counts`` by
-        default. Times are given per entry.
+        Fewer examples for the peer, and for what is as slow, where an entry takes seconds; same as
+        ``counts`` by default. Times are given per entry.
     get : str
         The field of the kernel that is asked for.
     quick : bool
