@@ -7,9 +7,31 @@ from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.company import Alone, Beside
-from ntcore.cov import Cov
+from ntcore.cov import Cov, variances
+from ntcore.layers.base import Layer
 from ntcore.program import Job, Program
 from ntcore.sizing import examples_per_tile, span_of
+
+
+def settled(job: Job) -> tuple[Job, tuple[Beside, Beside]]:
+    """Return what belongs to both batches, and the job with layers that serve their variances."""
+    while True:
+        first = make_beside(job, 0)
+        besides = first, first if job.same else make_beside(job, 1)
+        layers = job.layers if job.traced else _examined(job, besides)
+        if all(a is b for a, b in zip(layers, job.layers, strict=True)):
+            return job, besides
+        job = replace(job, layers=layers)
+
+
+def _examined(job: Job, besides: tuple[Beside, Beside]) -> tuple[Layer, ...]:
+    layers = list(job.layers)
+    for n, step in enumerate(job.plan.steps):
+        for beside in besides:
+            side = beside.sides.get(step.inputs[0])
+            if side is not None and type(layers[n]).examine is not Layer.examine:
+                layers[n] = layers[n].examine(job.at, variances(side))
+    return tuple(layers)
 
 
 def make_beside(job: Job, batch: int) -> Beside:

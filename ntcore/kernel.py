@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any, TypeVar
 
 from ntcore.backend import Array, host
-from ntcore.beside import make_beside, with_sides
+from ntcore.beside import settled, with_sides
 from ntcore.company import Beside, Company
 from ntcore.cov import Cov, diagonal_to_user, to_user
 from ntcore.moments import Moments
@@ -49,8 +49,7 @@ class Output:
 
 def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge."""
-    first = make_beside(job, 0)
-    besides = first, first if job.same else make_beside(job, 1)
+    job, besides = settled(job)
     program = make_program(job, budget(job))
     check_budget(job, program.widest)
     grid = make_grid(*job.counts, pairs_per_tile(job, program.widest, job.plan.blocks), job.same)

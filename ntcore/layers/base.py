@@ -165,6 +165,13 @@ class Layer(Record):
 
     # infinite width
 
+    def examine(self, at: Place, q: Array) -> Layer:
+        """Return a layer that serves the variances of a batch at the input, or warn of them.
+
+        Called once for each batch, where values are known.
+        """
+        return self
+
     @abstractmethod
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         """Return the moments of the output."""
