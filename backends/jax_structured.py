@@ -430,7 +430,13 @@ def count(view: Any) -> tuple[float, float, float]:
     """Return operations, intermediate entries and the largest array of a function."""
     theta, constants, leaves = view.arrays
     eqs = equations(lambda t, c, e: view.whole(t, c, e), theta, (constants, leaves))
-    sizes = [math.prod(v.aval.shape) for line in eqs.lines for v in line.outvars]
+    made = [eqs.lines[i] for i in meetings(eqs).data_lines]
+    sizes = [
+        math.prod(v.aval.shape)
+        for line in made
+        for v in line.outvars
+        if line.primitive.name not in VIEWS
+    ]
     flops = 0.0
     for line in eqs.lines:
         size = 2.0 * math.prod(line.outvars[0].aval.shape)

@@ -8,9 +8,11 @@ import torch
 import torch.utils._pytree as pytree
 from torch import nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.overrides import TorchFunctionMode
 
 
 def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
@@ -31,9 +33,18 @@ def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
         args = x if isinstance(x, tuple) else (x,)
         if isinstance(x, dict):
             args, kwargs = (), {**x, **kwargs}
-        return functional_call(module, {**rest, **values}, args, kwargs)
+        # torch's fused attention has no forward derivative, and is not batched
+        with _Plainly(), sdpa_kernel(SDPBackend.MATH):
+            return functional_call(module, {**rest, **values}, args, kwargs)
 
     return apply, _detached(params), _mixing(module), True
+
+
+class _Plainly(TorchFunctionMode):
+    """Changes nothing; torch then leaves out its fused attention, which has no derivatives."""
+
+    def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 def _module_of(f: Any) -> nn.Module | None:

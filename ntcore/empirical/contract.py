@@ -18,7 +18,6 @@ order diagonal, free, traced.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -224,15 +223,11 @@ def _overlaps(at: Place, one: Factored, two: Factored) -> Array:
     return matmul(at, sides[0], xp.matrix_transpose(sides[1]))
 
 
-def entries(gradients: list[Gradient]) -> int:
-    """Return how many numbers some gradients hold."""
-    total = 0
-    for g in gradients:
-        arrays = (g.g,) if isinstance(g, Formed) else (g.a, g.d)
-        total += sum(math.prod(x.shape) for x in arrays)
-    return total
+def arrays_of(g: Gradient) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+    """Return the arrays of a gradient, and what else it is."""
+    return ((g.g,), ()) if isinstance(g, Formed) else ((g.a, g.d), (g.inputs, g.turned))
 
 
-def places(backend: Any, x: Array) -> Any:
-    """Return where the gradients of an array are computed with."""
-    return Place(backend, x.dtype, backend.device(x))
+def rebuilt(arrays: tuple[Array, ...], rest: tuple[Any, ...]) -> Gradient:
+    """Return the gradient that :func:`arrays_of` took apart."""
+    return Factored(*arrays, *rest) if rest else Formed(*arrays)

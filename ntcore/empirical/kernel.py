@@ -10,7 +10,14 @@ from typing import Any
 
 from ntcore.backend import Array, host
 from ntcore.empirical.axes import DIAGONAL, FREE, TRACED, Outputs
-from ntcore.empirical.contract import Gradient, Sizes, paired_products, products
+from ntcore.empirical.contract import (
+    Gradient,
+    Sizes,
+    arrays_of,
+    paired_products,
+    products,
+    rebuilt,
+)
 from ntcore.empirical.view import View
 
 Gradients = Callable[[View, Array], list[Gradient]]
@@ -112,15 +119,26 @@ class Blocks:
         return self.kept[side][1]
 
     def _products(self, left: list[Gradient], right: list[Gradient], rows: Any) -> Array:
+        """Return the sum over all parameters, compiled in one piece where the library compiles."""
         d, f1, f2, t = map(len, rows)
         sizes = ((d, f1, t), (d, f2, t))
-        at = self.views[0].place
-        if self.outs[0].paired:
-            pairs = zip(left, right, strict=True)
-            return reduce(add, (paired_products(at, a, b, sizes) for a, b in pairs))
-        if left is right:
-            return reduce(add, (_symmetric(at, g, sizes) for g in left))
-        return reduce(add, (products(at, a, b, sizes) for a, b in zip(left, right, strict=True)))
+        same, paired, at = left is right, self.outs[0].paired, self.views[0].place
+        kinds = [(arrays_of(a)[1], arrays_of(b)[1]) for a, b in zip(left, right, strict=True)]
+
+        def run(left: Any, right: Any) -> Array:
+            total: list[Array] = []
+            for k, (one, two) in enumerate(kinds):
+                a = rebuilt(left[k], one)
+                if same and not paired:
+                    total.append(_symmetric(at, a, sizes))
+                else:
+                    multiply = paired_products if paired else products
+                    total.append(multiply(at, a, a if same else rebuilt(right[k], two), sizes))
+            return reduce(add, total)
+
+        both = [[arrays_of(g)[0] for g in side] for side in ((left,) if same else (left, right))]
+        key = (tuple(kinds), sizes, same, paired)
+        return self.views[0].compile("products", run, *key)(both[0], None if same else both[1])
 
 
 def _symmetric(at: Any, gradient: Gradient, sizes: tuple[Sizes, Sizes]) -> Array:

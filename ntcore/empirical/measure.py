@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ntcore import tape
 from ntcore.empirical.view import View
 
+VIEWS = frozenset(["reshape", "permute_dims", "broadcast_to"])
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -47,10 +49,11 @@ def _on_tape(view: View) -> tuple[float, float, float]:
     on = tape.tape_of(view.backend, view.fn.theta)
     theta = [tape.Traced(t, on, on.source(t)) for t in view.fn.theta]
     view.whole(theta, view.fn.constants, view.batch.leaves)
-    sizes = [math.prod(n.out.shape) for n in on.nodes if n.op is not None]
+    nodes = [n for n in on.nodes if n.op is not None and n.op.name not in VIEWS]
+    sizes = [math.prod(n.out.shape) for n in nodes]
     flops = sum(
         2.0 * math.prod(n.out.shape) * n.values[0].shape[-1]
-        for n in on.nodes
+        for n in nodes
         if n.op is not None and n.op.name == "matmul"
     )
     return flops, float(sum(sizes)), float(max(sizes, default=0))

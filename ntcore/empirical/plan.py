@@ -15,7 +15,7 @@ from ntcore.empirical.measure import measured
 from ntcore.empirical.products import by_products
 from ntcore.empirical.structured import factored, outlined
 from ntcore.empirical.view import View
-from ntcore.errors import ArgumentError
+from ntcore.errors import ArgumentError, Unsupported
 
 DEFAULT_BUDGET = 2 << 30
 BYTES_PER_FLOP = 0.1  # what a machine moves in the time of one operation of a matrix product
@@ -65,7 +65,12 @@ def computed(views: Pair, outs: Outs, implementation: str, memory_budget: float 
         cost = costs[name]()
     chunks = chunked(views, outs, cost.per_example, cost.per_row, memory_budget)
     if name == "ntk_vector_products":
-        return by_products(views, outs, chunks)
+        try:
+            return by_products(views, outs, chunks)
+        except Unsupported:
+            if implementation != "auto":
+                raise
+        return computed(views, outs, "structured_derivatives", memory_budget)
     gradients = factored if name == "structured_derivatives" else formed
     return Blocks(views, outs, gradients, chunks).kernel()
 

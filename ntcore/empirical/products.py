@@ -12,6 +12,7 @@ from ntcore.empirical.axes import Outputs
 from ntcore.empirical.jacobian import gradients_of
 from ntcore.empirical.kernel import Chunks, spans
 from ntcore.empirical.view import REFUSALS, View
+from ntcore.errors import Unsupported
 
 
 def by_products(views: tuple[View, View], outs: tuple[Outputs, Outputs], chunks: Chunks) -> Array:
@@ -91,7 +92,11 @@ def _derivative(view: View, direction: list[Array]) -> Array:
     if view.backend.jvp is None:
         fn = lambda *t: [view.whole(t, constants, leaves)]  # noqa: E731
         return tape.jvp(view.backend, fn, theta, direction)[1][0]
-    found = view.backend.jvp(
-        lambda *t: view.whole(t, constants, leaves), tuple(theta), tuple(direction)
-    )
-    return found[1]
+    fn = lambda *t: view.whole(t, constants, leaves)  # noqa: E731
+    try:
+        return view.backend.jvp(fn, tuple(theta), tuple(direction))[1]
+    except NotImplementedError as error:
+        raise Unsupported(
+            "f uses an operation without a forward derivative, which NTK-vector products need; "
+            "use another implementation, such as STRUCTURED_DERIVATIVES."
+        ) from error

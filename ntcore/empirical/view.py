@@ -81,7 +81,8 @@ class View:
             e if a is None else self.backend.namespace.expand_dims(e, axis=a)
             for e, a in zip(leaves, self.batch.axes, strict=True)
         ]
-        return self.whole(theta, constants, grown)[0, ...]
+        y = self.whole(theta, constants, grown)
+        return _space(y).reshape(y, tuple(y.shape[1:]))
 
     def examples(self) -> list[list[Any]]:
         """Return the arrays of each example, without the axis of examples."""
@@ -113,7 +114,9 @@ class View:
     def seeds(self, shape: tuple[int, ...], positions: Any) -> Array:
         """Return a one-hot cotangent of ``shape`` for each flat position."""
         np, at = host().namespace, self.place
-        ones = np.zeros((len(positions), int(np.prod(np.asarray(shape, dtype=np.int64)))))
+        wide = float(at.xp.finfo(at.dtype).eps) < 1e-10
+        size = int(np.prod(np.asarray(shape, dtype=np.int64)))
+        ones = np.zeros((len(positions), size), dtype=np.float64 if wide else np.float32)
         ones[np.arange(len(positions)), positions] = 1
         return at.asarray(ones.reshape((len(positions), *shape)))
 

@@ -1,0 +1,218 @@
+"""Models of torch, flax and equinox: every implementation equals the Jacobian contraction."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ntcore as nt
+from ntcore import errors, stax
+from ntcore.conformance.fixtures import Library
+
+UNITS = 2.0**10  # of rounding, of the largest entry
+OTHERS = [w for w in nt.NtkImplementation if w.name != "JACOBIAN_CONTRACTION"]
+STRUCTURED = [nt.NtkImplementation.STRUCTURED_DERIVATIVES]
+
+
+@pytest.fixture
+def torch(backend: Library) -> Any:
+    if backend.name != "torch":
+        pytest.skip("for torch")
+    import torch
+
+    torch.manual_seed(0)
+    return torch
+
+
+def agree(f: Any, x1: Any, x2: Any, params: Any, ways: Any = OTHERS) -> None:
+    """All implementations give the numbers of the Jacobian contraction."""
+    want = np.asarray(nt.empirical_ntk_fn(f, contract="full")(x1, x2, params))
+    slack = UNITS * np.finfo(want.dtype).eps * np.max(np.abs(want))
+    for way in ways:
+        ntk_fn = nt.empirical_ntk_fn(f, contract="full", implementation=way)
+        assert np.max(np.abs(np.asarray(ntk_fn(x1, x2, params)) - want)) <= slack, way
+
+
+# --- torch ---------------------------------------------------------------------------------------
+
+
+def convolutional(torch: Any) -> Any:
+    nn = torch.nn
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
+        nn.Conv2d(4, 4, (3, 2), padding="same", dilation=(1, 2), groups=2), nn.GroupNorm(2, 4),
+        nn.ReLU(), nn.Conv2d(4, 3, 2, bias=False), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3, 2),
+    )  # fmt: skip
+    module[1].running_mean.normal_()
+    module[0].bias.requires_grad_(False)
+    return module.double()
+
+
+def transformer(torch: Any) -> Any:
+    nn = torch.nn
+
+    class Block(nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.norms = nn.ModuleList([nn.LayerNorm(8), nn.LayerNorm(8)])
+            self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+
+        def forward(self, x: Any) -> Any:
+            y = self.norms[0](x)
+            x = x + self.attention(y, y, y, need_weights=False)[0]
+            return x + self.mlp(self.norms[1](x))
+
+    class Transformer(nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(7, 8)
+            self.places = nn.Parameter(torch.randn(5, 8))
+            self.blocks = nn.Sequential(Block(), Block())
+            self.head = nn.Linear(8, 7, bias=False)
+            self.head.weight = self.tokens.weight
+
+        def forward(self, t: Any) -> Any:
+            return self.head(self.blocks(self.tokens(t) + self.places[None]))[:, -1]
+
+    return Transformer().double()
+
+
+def recurrent(torch: Any) -> Any:
+    class Last(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.out = torch.nn.LSTM(2, 3, batch_first=True), torch.nn.Linear(3, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.out(self.cell(x)[0][:, -1])
+
+    return Last().double()
+
+
+def test_torch_modules(torch: Any) -> None:
+    images = torch.randn(4, 2, 8, 8).double()
+    agree(convolutional(torch).eval(), images, images[:3], None)
+    tokens = torch.randint(0, 7, (4, 5))
+    agree(transformer(torch).eval(), tokens, None, None, STRUCTURED)
+    agree(recurrent(torch), torch.randn(3, 4, 2).double(), None, None, STRUCTURED)
+
+
+def test_torch_functions(torch: Any) -> None:
+    params = {"w": torch.randn(4, 4).double(), "b": torch.randn(4).double().requires_grad_()}
+    x = torch.randn(5, 4).double()
+    tanh = torch.tanh
+    agree(lambda p, x: tanh(tanh(x @ p["w"] + 0.1 * p["b"]) @ (2 * p["w"])), x, None, params)
+    agree(lambda p, x: tanh(x @ p["w"].T) @ p["w"] * p["b"].exp(), x, None, params)
+    agree(lambda p, x: torch.einsum("ni,io->no", x, p["w"]) + p["b"], x, None, params)
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3).double())
+    agree(normed, x, None, None, STRUCTURED)
+
+
+def test_a_kernel_equals_autograd(torch: Any) -> None:
+    module, x = convolutional(torch).eval(), torch.randn(3, 2, 8, 8).double()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    rows = [torch.autograd.grad(y, trained, retain_graph=True) for y in module(x).reshape(-1)]
+    jacobian = torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
+    want = (jacobian @ jacobian.T).reshape(3, 2, 3, 2).movedim(2, 1)
+    found = nt.empirical_ntk_fn(module, contract="full")(x, None, None)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, want)
+
+
+def test_torch_modules_that_mix_examples(torch: Any) -> None:
+    nn, x = torch.nn, torch.randn(4, 3)
+
+    class Centred(nn.Linear):  # type: ignore[name-defined]
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) - super().forward(x).mean(0)
+
+    for module, words in (
+        (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), "BatchNorm1d '1' normalises"),
+        (nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), "Dropout '1' drops"),
+        (Centred(3, 2), "something else for an example alone"),
+    ):
+        with pytest.raises(errors.DerivativeError, match=words):
+            nt.empirical_ntk_fn(module)(x, None, None)
+
+
+# --- JAX -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jnp(backend: Library) -> Any:
+    if backend.name != "jax":
+        pytest.skip("for JAX")
+    return backend.xp
+
+
+def draw(jnp: Any, *shape: int) -> Any:
+    return jnp.asarray(np.random.default_rng(sum(shape)).standard_normal(shape))
+
+
+def test_jax_functions(jnp: Any) -> None:
+    import jax
+
+    x, w, g = draw(jnp, 5, 4), draw(jnp, 4, 4), draw(jnp, 4)
+    shared = {"w": w, "g": g}
+
+    def many(p: Any, x: Any) -> Any:
+        normed = p["w"] * p["g"] / jnp.linalg.norm(p["w"], axis=0)
+        h = jax.nn.relu(jax.jit(lambda x: x @ p["w"])(x) @ p["w"].T + p["g"])
+        return jnp.tanh(h @ normed) * jnp.exp(p["g"])
+
+    agree(many, x, x[:2], shared)
+
+    def scanned(p: Any, x: Any) -> Any:
+        step = lambda h, _: (jnp.tanh(h @ p["w"]), None)  # noqa: E731
+        return jax.lax.scan(step, x, None, length=3)[0]
+
+    agree(scanned, x, None, shared, STRUCTURED)
+
+
+def test_flax_modules(jnp: Any) -> None:
+    linen = pytest.importorskip("flax.linen")
+    import jax
+
+    class Network(linen.Module):  # type: ignore[name-defined]
+        @linen.compact
+        def __call__(self, x: Any) -> Any:
+            x = linen.Conv(4, (3, 3), strides=(2, 1), param_dtype=x.dtype)(x)
+            x = linen.relu(linen.LayerNorm(param_dtype=x.dtype)(x))
+            h = linen.Conv(4, (2, 2), kernel_dilation=(1, 2), param_dtype=x.dtype)(x)
+            x = linen.avg_pool(x + h, (2, 2)).reshape(x.shape[0], -1, 4)
+            x = x + linen.MultiHeadDotProductAttention(2, param_dtype=x.dtype)(x)
+            return linen.Dense(2, param_dtype=x.dtype)(x.mean(1))
+
+    network, x = Network(), draw(jnp, 3, 6, 4, 2)
+    agree(network, x, None, network.init(jax.random.key(0), x), STRUCTURED)
+
+
+def test_equinox_modules(jnp: Any) -> None:
+    equinox = pytest.importorskip("equinox")
+    import jax
+
+    module = equinox.nn.MLP(4, 2, 8, 2, key=jax.random.key(0), dtype=jnp.float64)
+    agree(module, draw(jnp, 3, 4), None, None, STRUCTURED)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_memory_stays_within_its_budget() -> None:
+    layers = [stax.Dense(256), stax.Relu(), stax.Dense(256), stax.Relu(), stax.Dense(10)]
+    net, x = stax.serial(*layers), np.random.default_rng(0).standard_normal((40, 64))
+    params = net.init_fn(0, x.shape)[1]
+    wanted = nt.empirical_ntk_fn(net, (), implementation=3)(x, None, params)
+    for way, budget in ((1, 6e7), (3, 6e6)):
+        ntk_fn = nt.empirical_ntk_fn(net, (), implementation=way, memory_budget=budget)
+        ntk_fn(x[:2], None, params)
+        tracemalloc.start()
+        found = ntk_fn(x, None, params)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+        assert peak <= 1.1 * budget, (way, peak / budget)
