@@ -1,15 +1,27 @@
 """What both test folders share: ``--backend``, ``--device`` and the ``backend`` fixture.
 
-A conftest takes it over by importing the three names.
+A conftest takes it over by importing its names.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import sys
 
 import pytest
 
 from ntcore.conformance import fixtures
+
+#: After so many tests of one process, what JAX has compiled is forgotten: it would fill memory.
+FORGET = 100
+_done = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Keep what is compiled from filling the memory of a small machine."""
+    if next(_done) % FORGET == 0 and "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
