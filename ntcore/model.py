@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ntcore import entry, sample
-from ntcore.backend import Place, backend_of, host, loaded, place_of
-from ntcore.errors import ArgumentError, BackendError
+from ntcore.arguments import (
+    deep_tuple,
+    names_of,
+    options_of,
+    place_of_rng,
+    refuse_unknown,
+    selected,
+    tuples,
+)
+from ntcore.backend import place_of
 from ntcore.graphs import arrays_in
 from ntcore.inputs import leaves_of, map_tree, of_sizes
 from ntcore.masked import values_of
 from ntcore.network import Tree
-from ntcore.plan import Options, Plan
+from ntcore.plan import Plan
 from ntcore.planner import make_plan
 from ntcore.record import Record, iter_leaves, leaf, record
-from ntcore.result import FIELDS
 
 
 @record
@@ -79,7 +85,7 @@ class Model(Record):
         ShapeError
             If a layer does not fit its input.
         """
-        options = _options(_names(get), None, itemsize, memory_budget)
+        options = options_of(names_of(get), None, itemsize, memory_budget)
         return make_plan(self.network, of_sizes(self.network, shape1, shape2), options)
 
     def kernel_fn(
@@ -141,13 +147,13 @@ class Model(Record):
         BudgetError
             If not even one pair at a time fits ``memory_budget``.
         """
-        _refuse_unknown("kernel_fn", kwargs)
-        names = _names(get)
-        options = _options(names, diagonal_spatial, memory_budget=memory_budget)
+        refuse_unknown("kernel_fn", kwargs)
+        names = names_of(get)
+        options = options_of(names, diagonal_spatial, memory_budget=memory_budget)
         kernels = entry.kernels_of(
             self.network,
-            _tuples(x1_or_kernel),
-            _tuples(x2),
+            tuples(x1_or_kernel),
+            tuples(x2),
             options,
             entry.Extras(
                 mask_constant,
@@ -156,7 +162,7 @@ class Model(Record):
                 progress,
             ),
         )
-        return map_tree(lambda k: _selected(k, get, names), kernels)
+        return map_tree(lambda k: selected(k, get, names), kernels)
 
     def init_fn(self, rng: Any, input_shape: Any, *, like: Any = None) -> tuple[Any, Any]:
         """Draw parameters of the finite network.
@@ -177,7 +183,7 @@ class Model(Record):
         params : tuple
             One entry per layer, ``(W, b)`` for Dense and Conv, ``()`` where nothing is trained.
         """
-        at, rng = _place_of_rng(rng, like)
+        at, rng = place_of_rng(rng, like)
         inputs = of_sizes(self.network, input_shape)
         _, params = sample.init(self.network, at, rng, inputs.shapes1)
         sizes = sample.output_sizes(self.network, inputs.shapes1, inputs.counts[0])
@@ -216,7 +222,7 @@ class Model(Record):
         PlanError
             If inputs are masked and a layer cannot carry masks.
         """
-        _refuse_unknown("apply_fn", kwargs)
+        refuse_unknown("apply_fn", kwargs)
         now, held = self._begin(params, inputs, rng, pattern, mask_constant)
         out = sample.apply(self.network, now, params, held)
         return map_tree(lambda h: sample.unheld(now.at, h), out)
@@ -253,92 +259,10 @@ class Model(Record):
     def _begin(
         self, params: Any, inputs: Any, rng: Any, pattern: Any, mask_constant: Any
     ) -> tuple[sample.Pass, Tree]:
-        x = _tuples(inputs)
-        weights = [w for w in iter_leaves(_deep_tuple(params)) if hasattr(w, "shape")]
+        x = tuples(inputs)
+        weights = [w for w in iter_leaves(deep_tuple(params)) if hasattr(w, "shape")]
         arrays = [values_of(v) for v in leaves_of(x)]
         leaves = (*iter_leaves(self.network), *arrays_in(pattern))
         at = place_of([*arrays, *weights], leaves)
         held = sample.held(self.network, at, x, mask_constant)
         return sample.Pass(at, rng, pattern), held
-
-
-# --- small things -------------------------------------------------------------------------------
-
-
-def _names(get: Any) -> tuple[str, ...]:
-    """Return the fields that ``get`` asks for."""
-    if get is None:
-        return FIELDS
-    asked = (get,) if isinstance(get, str) else tuple(get)
-    names = tuple(str(name).lower() for name in asked)
-    for name in names:
-        if name not in FIELDS:
-            raise ArgumentError(
-                f"get={name!r} is not a field of Kernel; it has {', '.join(FIELDS)}."
-            )
-    if not names:
-        raise ArgumentError("get is empty; ask for 'nngp', 'ntk' or another field of Kernel.")
-    return names
-
-
-def _options(
-    names: tuple[str, ...],
-    diagonal_spatial: bool | None,
-    itemsize: int = 4,
-    memory_budget: int | None = None,
-) -> Options:
-    if memory_budget is not None and not memory_budget > 0:
-        raise ArgumentError(f"memory_budget={memory_budget!r}; give a positive number of bytes.")
-    return Options(
-        ntk="ntk" in names,
-        cov=bool({"cov1", "cov2"} & set(names)),
-        diagonal_spatial=bool(diagonal_spatial),
-        itemsize=itemsize,
-        memory_budget=None if memory_budget is None else int(memory_budget),
-    )
-
-
-def _selected(kernel: Any, get: Any, names: tuple[str, ...]) -> Any:
-    if get is None:
-        return kernel
-    if isinstance(get, str):
-        return getattr(kernel, names[0])
-    return namedtuple("AnalyticKernel", names)(*(getattr(kernel, n) for n in names))
-
-
-def _tuples(x: Any) -> Tree:
-    """Turn lists into tuples."""
-    return tuple(map(_tuples, x)) if isinstance(x, (list, tuple)) else x
-
-
-def _deep_tuple(params: Any) -> Any:
-    return tuple(map(_deep_tuple, params)) if isinstance(params, (list, tuple)) else params
-
-
-def _refuse_unknown(function: str, kwargs: dict[str, Any]) -> None:
-    if kwargs:
-        raise ArgumentError(f"{function} got an unknown argument {sorted(kwargs)[0]!r}.")
-
-
-def _place_of_rng(rng: Any, like: Any) -> tuple[Place, Any]:
-    """Return where parameters are drawn, and the random state to draw them with."""
-    if isinstance(rng, int) and not isinstance(rng, bool):
-        at = place_of([like if like is not None else host().namespace.zeros(1)])
-        return Place(at.backend, at.dtype, at.device), rng
-    for backend in loaded():
-        if backend.is_rng(rng):
-            return _native_place(backend, rng, like), rng
-    raise ArgumentError(
-        f"rng is a {type(rng).__name__}; give an integer seed, a numpy.random.Generator, a JAX key "
-        "or a torch.Generator."
-    )
-
-
-def _native_place(backend: Any, rng: Any, like: Any) -> Place:
-    sample_array = like if like is not None else backend.normal(rng, (1,), None, None)
-    if backend_of(sample_array) is not backend:
-        raise BackendError(
-            f"rng belongs to {backend.library} but like is a {backend_of(sample_array).library} "
-            "array; use an integer seed, or a random state of the same library."
-        )
-    return place_of([sample_array])
