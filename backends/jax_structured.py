@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import jax
@@ -109,11 +110,11 @@ def _renamed(jaxpr: Any) -> Any:
         line.replace(invars=[new(v) for v in line.invars], outvars=[new(v) for v in line.outvars])
         for line in jaxpr.eqns
     ]
-    return jex.Jaxpr(
-        [new(v) for v in jaxpr.constvars],
-        [new(v) for v in jaxpr.invars],
-        [new(v) for v in jaxpr.outvars],
-        lines,
+    return jaxpr.replace(
+        constvars=[new(v) for v in jaxpr.constvars],
+        invars=[new(v) for v in jaxpr.invars],
+        outvars=[new(v) for v in jaxpr.outvars],
+        eqns=lines,
     )
 
 
@@ -159,12 +160,20 @@ def run(eqs: Equations, values: dict[Any, Any], wanted: Sequence[int], bumps: An
         values.update(zip(line.outvars, found, strict=True))
 
 
+@cache
+def _nothing() -> Any:
+    """Return the equations of a function that does nothing."""
+    return jax.make_jaxpr(lambda: ())().jaxpr
+
+
 def _bind(line: Any, given: list[Any]) -> list[Any]:
     """Evaluate one equation, as a function of its own."""
     pairs = {
         v: x for v, x in zip(line.invars, given, strict=True) if not isinstance(v, jex.Literal)
     }
-    alone = jex.Jaxpr([], list(pairs), line.outvars, [line], line.effects)
+    alone = _nothing().replace(
+        invars=list(pairs), outvars=line.outvars, eqns=[line], effects=line.effects
+    )
     found = jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, []))(*pairs.values())
     return list(found)
 
