@@ -25,7 +25,11 @@ EXTRAS = {
     "jax": "test,jax",
     "torch": "test,torch",
     "cupy": "test,cupy",
+    "numba": "test,strict,fast",
 }
+
+# NumPy once more, where numba compiles its operations: what runs through them.
+NUMBA = ("ntcore/conformance", "tests/test_reference.py", "tests/test_parts.py")
 
 nox.needs_version = ">=2025.2.9"
 # Not uv: it does not read pip's configuration, and so on a machine where that offers a CPU build of
@@ -40,6 +44,7 @@ nox.options.sessions = [
     "tests-strict",
     "tests-jax",
     "tests-torch",
+    "tests-numba",
 ]
 
 CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))
@@ -89,8 +94,9 @@ def add_tests(backend: str) -> None:
         if backend == "cupy" and (reason := no_gpu()):
             session.skip(reason)
         install(session, EXTRAS[backend])
-        spread = ("--numprocesses", "auto") if backend == "jax" else ()
-        session.run("pytest", "--backend", backend, *spread, *session.posargs, env=ENVIRONMENT)
+        options = {"jax": ("--numprocesses", "auto"), "numba": NUMBA}.get(backend, ())
+        library = "numpy" if backend == "numba" else backend
+        session.run("pytest", "--backend", library, *options, *session.posargs, env=ENVIRONMENT)
 
     tests.__doc__ = f"The test and conformance suites, on {backend} alone."
     nox.session(tests, name=f"tests-{backend}")
