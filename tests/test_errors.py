@@ -162,6 +162,8 @@ CASES = {
         lambda: stax.serial(stax.Dense(2)).apply_fn((), V), errors.ShapeError, "0 entries"),
     "a seed that is text": (
         lambda: stax.Dense(2).init_fn("0", V.shape), errors.ArgumentError, "str"),
+    "a number for a function": (
+        lambda: stax.ElementwiseNumerical(3, 5), errors.ArgumentError, "fn=3"),
     "a mask constant": (
         lambda: stax.Dense(2).kernel_fn(V, mask_constant="none"), errors.ArgumentError, "'none'"),
     "one pattern": (

@@ -56,6 +56,11 @@ class ElementwiseNumerical(Quadrature):
                 f"ElementwiseNumerical got deg={self.deg!r}; give a positive integer, or None to "
                 "have it chosen."
             )
+        for name, value in (("fn", self.fn), ("df", self.df)):
+            if not (callable(value) or (value is None and name == "df")):
+                raise ArgumentError(
+                    f"ElementwiseNumerical got {name}={value!r}; give a function of an array."
+                )
         super().__post_init__()
         settle(self, "fn", named(self.fn, OfArray))
         settle(self, "df", self.df if self.df is None else named(self.df))

@@ -69,7 +69,7 @@ class Quadrature(Elementwise):
         return ()
 
     @property
-    def statederror_of(self) -> float:
+    def stated_error(self) -> float:
         """The accuracy."""
         return float(self.accuracy)
 
