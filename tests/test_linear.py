@@ -360,3 +360,18 @@ def test_errors(case: str) -> None:
     call, error, words = ERRORS[case]
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "lanczos3", "lanczos5"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_resize_is_that_of_jax(backend: Library, method: str, antialias: bool) -> None:
+    if backend.name != "jax":
+        pytest.skip("compares with jax.image.resize")
+    import jax
+
+    for sizes in ((5, 9), (9, 5), (7, 7), (4, 13), (12, 3)):
+        x = backend.asarray(np.random.default_rng(5).standard_normal((2, sizes[0], 3)))
+        layer = stax.ImageResize((-1, sizes[1], -1), method, antialias)
+        want = jax.image.resize(x, (2, sizes[1], 3), method, antialias)
+        got = layer.apply_fn((), x)
+        np.testing.assert_allclose(backend.to_numpy(got), backend.to_numpy(want), atol=1e-13)
