@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -84,6 +85,16 @@ def test_named_contractions(backend: Library, problem: Any) -> None:
     close(backend, nt.empirical_ntk_fn(affine, contract="full")(x1, x2, params), full)
     diagonal = np.repeat(inner[:, :, None], 2, axis=2)
     close(backend, nt.empirical_ntk_fn(affine, contract="diag")(x1, x2, params), diagonal)
+
+
+@pytest.mark.parametrize("make", [nt.empirical_ntk_fn, nt.empirical_kernel_fn])
+def test_the_default_is_the_cheapest_way(backend: Library, problem: Any, make: Any) -> None:
+    params, x1, x2 = problem
+    assert inspect.signature(make).parameters["implementation"].default is WAYS[0]
+    given = (x1, x2, params) if make is nt.empirical_ntk_fn else (x1, x2, "ntk", params)
+    want = backend.to_numpy(make(affine, ())(*given))
+    for way in WAYS:
+        close(backend, make(affine, (), implementation=way)(*given), want)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda w: w.name.lower())

@@ -25,7 +25,7 @@ def monte_carlo_kernel_fn(
     trace_axes: Any = (-1,),
     diagonal_axes: Any = (),
     vmap_axes: Any = None,
-    implementation: NtkImplementation | int = NtkImplementation.JACOBIAN_CONTRACTION,
+    implementation: NtkImplementation | int = NtkImplementation.AUTO,
     _j_rules: bool = True,
     _s_rules: bool = True,
     _fwd: bool | None = None,

@@ -43,7 +43,7 @@ def empirical_ntk_fn(
     trace_axes: Any = (-1,),
     diagonal_axes: Any = (),
     vmap_axes: Any = None,
-    implementation: NtkImplementation | int = NtkImplementation.JACOBIAN_CONTRACTION,
+    implementation: NtkImplementation | int = NtkImplementation.AUTO,
     _j_rules: bool = True,
     _s_rules: bool = True,
     _fwd: bool | None = None,
@@ -70,8 +70,8 @@ def empirical_ntk_fn(
         Where examples are, independent of each other: one axis for inputs and outputs, or axes of
         the inputs, the outputs and the keyword arguments. None finds out whether axis 0 is one,
         and differentiates the whole batch at once where it is not.
-    implementation : NtkImplementation
-        How to compute it.
+    implementation : NtkImplementation, default AUTO
+        How to compute it; the numbers are the same to rounding.
     _j_rules, _s_rules, _fwd
         Accepted for compatibility; without effect.
     contract : {'trace', 'full', 'diag'}, optional
@@ -137,7 +137,7 @@ def empirical_kernel_fn(
     trace_axes: Any = (-1,),
     diagonal_axes: Any = (),
     vmap_axes: Any = None,
-    implementation: NtkImplementation | int = NtkImplementation.JACOBIAN_CONTRACTION,
+    implementation: NtkImplementation | int = NtkImplementation.AUTO,
     _j_rules: bool = True,
     _s_rules: bool = True,
     _fwd: bool | None = None,
