@@ -17,6 +17,7 @@ import numpy as np
 
 from ntcore.backend import Backend, Linalg
 from ntcore.backends.jax_modules import adapt
+from ntcore.backends.jax_moments import rectifier
 from ntcore.backends.jax_structured import count, outline, structured
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
@@ -198,5 +199,5 @@ BACKEND = Backend(
     count=count,
     aside=jax.ensure_compile_time_eval,
     adopts=("numpy",),
-    fused={"matmul": _matmul, "gather_sum": _gather_sum},
+    fused={"matmul": _matmul, "gather_sum": _gather_sum, "rectifier": rectifier},
 )
