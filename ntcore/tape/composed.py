@@ -7,8 +7,7 @@ from functools import reduce
 from typing import Any
 
 from ntcore.backend import host
-from ntcore.errors import DerivativeError
-from ntcore.tape.array import Traced
+from ntcore.tape.indexing import to_host
 from ntcore.tape.shapes import axes_of, normal
 
 
@@ -46,8 +45,9 @@ def unstack(xp: Any, x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
 def roll(xp: Any, x: Any, /, shift: Any, *, axis: Any = None) -> Any:
     if axis is None:
         return xp.reshape(roll(xp, xp.reshape(x, (-1,)), shift, axis=0), x.shape)
-    shifts = shift if isinstance(shift, tuple) else (shift,)
-    for by, k in zip(shifts, axes_of(axis, x.ndim), strict=True):
+    axes = axes_of(axis, x.ndim)
+    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    for by, k in zip(shifts, axes, strict=True):
         cut = -by % max(x.shape[k], 1)
         lead = (slice(None),) * k
         halves = [x[(*lead, slice(cut, None), ...)], x[(*lead, slice(0, cut), ...)]]
@@ -59,7 +59,7 @@ def repeat(xp: Any, x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
     if axis is None:
         return repeat(xp, xp.reshape(x, (-1,)), repeats, axis=0)
     np = host().namespace
-    counts = repeats if isinstance(repeats, int) else np.asarray(repeats.value)
+    counts = repeats if isinstance(repeats, int) else to_host(xp.tape, repeats)
     return xp.take(x, np.repeat(np.arange(x.shape[axis]), counts), axis=axis)
 
 
@@ -77,10 +77,27 @@ def broadcast_arrays(xp: Any, *arrays: Any) -> tuple[Any, ...]:
     return tuple(xp.broadcast_to(a, shape) for a in arrays)
 
 
+def meshgrid(xp: Any, *arrays: Any, indexing: str = "xy") -> list[Any]:
+    count = len(arrays)
+    order = [1, 0, *range(2, count)] if indexing == "xy" and count > 1 else list(range(count))
+    shape = tuple(arrays[k].size for k in order)
+    flat = [xp.reshape(a, (*(1,) * k, -1, *(1,) * (count - 1 - k))) for k, a in enumerate(arrays)]
+    return [xp.broadcast_to(xp.permute_dims(a, tuple(order)), shape) for a in flat]
+
+
+def full(xp: Any, shape: Any, fill: Any, /, **kwargs: Any) -> Any:
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return xp.broadcast_to(xp.asarray(fill, **kwargs), tuple(sizes))
+
+
+def full_like(xp: Any, x: Any, /, fill: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    return full(xp, x.shape, fill, dtype=x.dtype if dtype is None else dtype, device=x.device)
+
+
 def _masked(xp: Any, name: str, x: Any, k: int) -> Any:
     ones = host().namespace.ones(x.shape[-2:], dtype=bool)
     mask = getattr(host().namespace, name)(ones, k=k)
-    return xp.where(Traced(x.tape.backend.asarray(mask, None, x.device), x.tape), x, 0.0)
+    return xp.where(xp.constant(xp.tape.backend.asarray(mask, None, x.device)), x, 0.0)
 
 
 def tril(xp: Any, x: Any, /, *, k: int = 0) -> Any:
@@ -117,23 +134,32 @@ def var(
 
 
 def std(xp: Any, x: Any, /, **kwargs: Any) -> Any:
-    return xp.sqrt(var(xp, x, **kwargs))
+    return root(xp, var(xp, x, **kwargs))
 
 
-def _extreme(xp: Any, name: str, x: Any, axis: Any, keepdims: bool) -> Any:
+def root(xp: Any, x: Any) -> Any:
+    """The square root, with derivative 0 at 0."""
+    zero = x == 0
+    return xp.where(zero, 0.0, xp.sqrt(xp.where(zero, 1.0, x)))
+
+
+def extreme(xp: Any, name: str, x: Any, axis: Any, keepdims: bool) -> Any:
     """The mean of those entries that attain the extreme value."""
-    best = xp.stop_gradient(x)
-    most = getattr(best.tape.xp, name)(best.value, axis=axis, keepdims=True)
-    hit = xp.astype(best == Traced(most, x.tape), x.dtype)
-    return xp.sum(x * hit, axis=axis, keepdims=keepdims) / xp.sum(hit, axis=axis, keepdims=keepdims)
+    below = xp.below(x)
+    most = getattr(xp.tape.xp, name)(below, axis=axis, keepdims=True)
+    hit = below == most
+    weight = xp.constant(xp.tape.xp.astype(hit, x.dtype))
+    chosen = xp.where(xp.constant(hit), x, 0.0)
+    keep = {"axis": axis, "keepdims": keepdims}
+    return xp.sum(chosen, **keep) / xp.sum(weight, **keep)
 
 
 def max_(xp: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-    return _extreme(xp, "max", x, axis, keepdims)
+    return extreme(xp, "max", x, axis, keepdims)
 
 
 def min_(xp: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-    return _extreme(xp, "min", x, axis, keepdims)
+    return extreme(xp, "min", x, axis, keepdims)
 
 
 def prod(xp: Any, x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
@@ -145,12 +171,16 @@ def prod(xp: Any, x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: b
     return xp.reshape(out, kept) if keepdims else out
 
 
-def cumulative_prod(xp: Any, x: Any, /, *, axis: int | None = None) -> Any:
+def cumulative_prod(
+    xp: Any, x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
     axis = 0 if axis is None else axis
+    x = x if dtype is None else xp.astype(x, dtype)
     out: list[Any] = []
     for term in unstack(xp, x, axis=axis):
         out.append(term * out[-1] if out else term)
-    return stack(xp, out, axis=axis)
+    one = [xp.ones_like(out[0])] if include_initial else []
+    return stack(xp, one + out, axis=axis)
 
 
 def clip(xp: Any, x: Any, /, min: Any = None, max: Any = None) -> Any:
@@ -172,10 +202,6 @@ def vecdot(xp: Any, a: Any, b: Any, /, *, axis: int = -1) -> Any:
     return xp.sum(a * b, axis=axis)
 
 
-def outer(xp: Any, a: Any, b: Any, /) -> Any:
-    return xp.reshape(a, (-1, 1)) * xp.reshape(b, (1, -1))
-
-
 def tensordot(xp: Any, a: Any, b: Any, /, *, axes: Any = 2) -> Any:
     if isinstance(axes, int):
         axes = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
@@ -189,51 +215,26 @@ def tensordot(xp: Any, a: Any, b: Any, /, *, axes: Any = 2) -> Any:
     return xp.reshape(xp.matmul(left, right), shape)
 
 
-def diagonal(xp: Any, x: Any, /, *, offset: int = 0) -> Any:
-    np = host().namespace
-    rows, columns = x.shape[-2:]
-    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    start = np.arange(count)
-    flat = xp.reshape(x, (*x.shape[:-2], rows * columns))
-    index = (start + max(-offset, 0)) * columns + start + max(offset, 0)
-    return xp.take(flat, index, axis=-1)
+def fftshift(xp: Any, x: Any, /, *, axes: Any = None) -> Any:
+    return _shifted(xp, x, axes, 1)
 
 
-def trace(xp: Any, x: Any, /, *, offset: int = 0) -> Any:
-    return xp.sum(diagonal(xp, x, offset=offset), axis=-1)
+def ifftshift(xp: Any, x: Any, /, *, axes: Any = None) -> Any:
+    return _shifted(xp, x, axes, -1)
 
 
-def vector_norm(
-    xp: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2
-) -> Any:
-    if ord == 2:
-        return xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
-    if ord == 1:
-        return xp.sum(xp.abs(x), axis=axis, keepdims=keepdims)
-    if math.isinf(ord):
-        return _extreme(xp, "max" if ord > 0 else "min", xp.abs(x), axis, keepdims)
-    if ord == 0:
-        raise DerivativeError("vector_norm with ord=0 counts entries and has no derivative.")
-    return xp.sum(xp.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
-
-
-def matrix_norm(xp: Any, x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    if ord != "fro":
-        raise DerivativeError(
-            f"matrix_norm with ord={ord!r} has no derivative on the tape; use ord='fro'."
-        )
-    return vector_norm(xp, x, axis=(-2, -1), keepdims=keepdims)
-
-
-def solve(xp: Any, a: Any, b: Any, /) -> Any:
-    return xp.linalg.inv(a) @ b
+def _shifted(xp: Any, x: Any, axes: Any, sign: int) -> Any:
+    every = axes_of(axes, x.ndim)
+    return roll(xp, x, tuple(sign * (x.shape[k] // 2) for k in every), axis=every)
 
 
 COMPOSED = {
     f.__name__.rstrip("_"): f
     for f in (
         expand_dims, squeeze, matrix_transpose, moveaxis, stack, unstack, roll, repeat, tile,
-        broadcast_arrays, tril, triu, diff, mean, var, std, max_, min_, prod, cumulative_prod,
-        clip, sort, vecdot, outer, tensordot, diagonal, trace, vector_norm, matrix_norm, solve,
+        broadcast_arrays, meshgrid, full, full_like, tril, triu, diff, mean, var, std, max_, min_,
+        prod, cumulative_prod, clip, sort, vecdot, tensordot,
     )
 }  # fmt: skip
+
+FFT = {f.__name__: f for f in (fftshift, ifftshift)}

@@ -61,6 +61,11 @@ def _larger(xp: Any, a: Array, b: Array, y: Array) -> Any:
     return xp.where(a > b, one, xp.where(a == b, 0.5 * one, xp.zeros_like(y)))
 
 
+def _share(xp: Any, a: Array, y: Array) -> Any:
+    """``a / y``; 0 where both are."""
+    return xp.where(y == 0, xp.zeros_like(y), a / xp.where(y == 0, xp.ones_like(y), y))
+
+
 #: (dy/da, dy/db) as functions of the namespace, a, b and y.
 BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "add": (lambda xp, a, b, y: 1.0, lambda xp, a, b, y: 1.0),
@@ -74,14 +79,14 @@ BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     ),
     "maximum": (_larger, lambda xp, a, b, y: _larger(xp, b, a, y)),
     "minimum": (lambda xp, a, b, y: _larger(xp, b, a, y), _larger),
-    "hypot": (lambda xp, a, b, y: a / y, lambda xp, a, b, y: b / y),
+    "hypot": (lambda xp, a, b, y: _share(xp, a, y), lambda xp, a, b, y: _share(xp, b, y)),
     "logaddexp": (
         lambda xp, a, b, y: xp.exp(a - y),
         lambda xp, a, b, y: xp.exp(b - y),
     ),
     "remainder": (
         lambda xp, a, b, y: 1.0,
-        lambda xp, a, b, y: -xp.floor_divide(a, b),
+        lambda xp, a, b, y: (y - a) / b,
     ),
     "copysign": (lambda xp, a, b, y: xp.sign(a) * xp.sign(y), lambda xp, a, b, y: 0.0),
 }

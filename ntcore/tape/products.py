@@ -1,4 +1,4 @@
-"""Matrix products, of arrays with at least two axes, and the linear algebra of matrices."""
+"""Matrix products, of arrays with at least two axes."""
 
 from __future__ import annotations
 
@@ -45,20 +45,4 @@ def _weight(node: Node, a: Array, g: Array, lead: int) -> Array:
     return _value(node.tape, xp.matrix_transpose(rows), flat)
 
 
-def _inv_value(tape: Tape, a: Array) -> Array:
-    return tape.xp.linalg.inv(a)
-
-
-def _inv_push(node: Node, i: int, t: Array) -> Array:
-    return -(node.out @ t @ node.out)
-
-
-def _inv_pull(node: Node, i: int, g: Array) -> Array:
-    turned = node.xp.matrix_transpose(node.out)
-    return -(turned @ g @ turned)
-
-
-OPS: dict[str, Op] = {
-    "matmul": Op("matmul", _value, _push, _pull),
-    "inv": Op("inv", _inv_value, _inv_push, _inv_pull),
-}
+OPS: dict[str, Op] = {"matmul": Op("matmul", _value, _push, _pull)}
