@@ -3,253 +3,117 @@
 A function of one example is traced into equations. Those that take an array made of parameters
 alone together with one that depends on the example are where parameters meet data. The signals
 that arrive there come from one backward pass per row, in which no gradient of a parameter is
-formed; products with a matrix, and convolutions, then keep the gradient in its two factors, and
-every other equation is differentiated on its own, so that the sum is exact whatever it is.
+formed; products with a matrix, convolutions and biases then keep the gradient in its two factors,
+and every other equation is differentiated on its own, so that the sum is exact whatever it is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
-from jax import lax
 
-CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2")
-OUTPUT = -1  # stands for the output among the equations, where it is made of parameters alone
-VIEWS = ("transpose", "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "copy", "copy_p")
-
-
-@dataclass
-class Equations:
-    """A function as a list of equations, calls of other functions written out.
-
-    Attributes
-    ----------
-    theta : list of Var
-        Its parameters.
-    known : dict
-        Values of all other inputs and constants.
-    lines : list of JaxprEqn
-        In order.
-    out : Var
-        Its output.
-    """
-
-    theta: list[Any]
-    known: dict[Any, Any]
-    lines: list[Any] = field(default_factory=list)
-    out: Any = None
-    alias: dict[Any, Any] = field(default_factory=dict)
-    constants: set[Any] = field(default_factory=set)
-
-    def name(self, v: Any) -> Any:
-        """Return the variable, or the literal, that a variable of an inner function stands for."""
-        while not isinstance(v, jex.Literal) and v in self.alias:
-            v = self.alias[v]
-        return v
-
-    def inputs(self, line: Any) -> list[Any]:
-        """Return what an equation takes."""
-        return [self.name(v) for v in line.invars]
+from ntcore.backends.jax_chains import VIEWS, Chain, chain_of
+from ntcore.backends.jax_equations import Equations, bind, equations, run
+from ntcore.backends.jax_factors import Read, read
+from ntcore.backends.jax_trace import OUTPUT, Trace, meetings, traced
 
 
-def equations(fn: Callable[..., Any], theta: Any, rest: Sequence[Any]) -> Equations:
-    """Return the equations of ``fn(theta, *rest)`` where it is."""
-    closed = jax.make_jaxpr(lambda t, r: fn(t, *r))(tuple(theta), tuple(rest))
-    jaxpr = closed.jaxpr
-    count = len(theta)
-    made = Equations(list(jaxpr.invars[:count]), {})
-    made.known.update(zip(jaxpr.constvars, closed.consts, strict=True))
-    made.constants.update(jaxpr.constvars)
-    made.known.update(zip(jaxpr.invars[count:], jax.tree.leaves(tuple(rest)), strict=True))
-    _write_out(made, jaxpr)
-    made.out = made.name(jaxpr.outvars[0])
-    return made
+@dataclass(frozen=True)
+class Use:
+    """A use of a parameter in factors."""
+
+    line: int
+    read: Read
+
+    def key(self, trace: Trace) -> tuple[Any, ...]:
+        """Return what uses with the same signals have in common."""
+        return trace.ends[self.line][0], self.read.signal.outputs, self.read.signal.positions
 
 
-def _write_out(made: Equations, jaxpr: Any) -> None:
-    for line in jaxpr.eqns:
-        inner = line.params.get("jaxpr") or line.params.get("call_jaxpr")
-        if line.primitive.name not in CALLS or inner is None:
-            made.lines.append(line)
-            continue
-        if isinstance(inner, jex.ClosedJaxpr):
-            made.known.update(zip(inner.jaxpr.constvars, inner.consts, strict=True))
-            inner = inner.jaxpr
-        fresh = _renamed(inner)
-        made.constants.update(fresh.constvars)
-        made.alias.update(zip(fresh.invars, [made.name(v) for v in line.invars], strict=True))
-        made.known.update(
-            {
-                new: made.known[old]
-                for new, old in zip(fresh.constvars, inner.constvars, strict=True)
-            }
-        )
-        _write_out(made, fresh)
-        made.alias.update(zip(line.outvars, [made.name(v) for v in fresh.outvars], strict=True))
-
-
-def _renamed(jaxpr: Any) -> Any:
-    """Return an inner function with variables of its own: it may be called twice."""
-    names: dict[Any, Any] = {}
-
-    def new(v: Any) -> Any:
-        if isinstance(v, jex.Literal):
-            return v
-        if v not in names:
-            names[v] = jex.Var(v.aval)
-        return names[v]
-
-    lines = [
-        line.replace(invars=[new(v) for v in line.invars], outvars=[new(v) for v in line.outvars])
-        for line in jaxpr.eqns
-    ]
-    return jaxpr.replace(
-        constvars=[new(v) for v in jaxpr.constvars],
-        invars=[new(v) for v in jaxpr.invars],
-        outvars=[new(v) for v in jaxpr.outvars],
-        eqns=lines,
-    )
-
-
-# --- where parameters meet data ------------------------------------------------------------------
-
-
-@dataclass
-class Meeting:
-    """What depends on parameters alone, and the equations where that meets data."""
-
-    pure: set[Any]
-    pure_lines: list[int]
-    data_lines: list[int]
-    lines: list[int]
-
-
-def meetings(eqs: Equations) -> Meeting:
-    """Find the equations that take arrays made of parameters alone, and data."""
-    pure: set[Any] = set(eqs.theta)
-    constant: set[Any] = set(eqs.constants)
-    lines, alone, rest = [], [], []
-    for i, line in enumerate(eqs.lines):
-        given = eqs.inputs(line)
-        arrays = [v for v in given if not isinstance(v, jex.Literal) and v not in constant]
-        if all(v in pure for v in arrays):
-            alone.append(i)
-            (pure if arrays else constant).update(line.outvars)
-            continue
-        rest.append(i)
-        if any(v in pure for v in arrays):
-            lines.append(i)
-    return Meeting(pure, alone, rest, lines)
-
-
-def run(eqs: Equations, values: dict[Any, Any], wanted: Sequence[int], bumps: Any = None) -> None:
-    """Evaluate some equations; ``bumps`` are added to what those with an entry put out."""
-    for i in wanted:
-        line = eqs.lines[i]
-        given = [v.val if isinstance(v, jex.Literal) else values[v] for v in eqs.inputs(line)]
-        found = _bind(line, given)
-        if bumps is not None and i in bumps:
-            found = [y if b is None else y + b for y, b in zip(found, bumps[i], strict=True)]
-        values.update(zip(line.outvars, found, strict=True))
-
-
-@cache
-def _nothing() -> Any:
-    """Return the equations of a function that does nothing."""
-    return jax.make_jaxpr(lambda: ())().jaxpr
-
-
-def _bind(line: Any, given: list[Any]) -> list[Any]:
-    """Evaluate one equation, as a function of its own."""
-    pairs = {
-        v: x for v, x in zip(line.invars, given, strict=True) if not isinstance(v, jex.Literal)
-    }
-    alone = _nothing().replace(
-        invars=list(pairs), outvars=line.outvars, eqns=[line], effects=line.effects
-    )
-    found = jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, []))(*pairs.values())
-    return list(found)
-
-
-def factors(
-    fn: Callable[..., Any], theta: Sequence[Any], rest: Sequence[Any], seeds: Any
-) -> tuple[list[Any], list[Any]]:
-    """Return, for each parameter, what its gradient for one example is made of.
+def factors(trace: Trace, theta: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return what the gradients of all parameters for one example are made of.
 
     Returns
     -------
+    signals : list of array
+        ``(rows, groups, outputs, positions)``.
     arrays : list
-        For each parameter, ``[g]`` with ``g`` of shape ``(rows, *parameter)``, or pairs ``[(a, d),
-        ...]``.
-    inputs : list
-        For each parameter, None or the number of inputs.
+        For each parameter, its gradients ``(rows, *parameter)``, or a list of activations
+        ``(groups, positions, inputs)``.
+    notes : list
+        For each parameter None, or for each of its activations the number of inputs and the place
+        of its signal in ``signals``.
     """
-    eqs = equations(fn, theta, rest)
-    meeting = meetings(eqs)
-    values = {**eqs.known, **dict(zip(eqs.theta, theta, strict=True))}
-    run(eqs, values, meeting.pure_lines)
-    bumps = {i: [_zero(v.aval) for v in eqs.lines[i].outvars] for i in meeting.lines}
-    data = list(
-        {
-            v: None
-            for i in meeting.lines
-            for v in eqs.inputs(eqs.lines[i])
-            if not isinstance(v, jex.Literal) and v not in meeting.pure
-        }
-    )
+    uses = _uses(trace)
+    formed = _formed(trace, theta, [k for k, v in enumerate(trace.eqs.theta) if v not in uses])
+    groups = {
+        use.key(trace): use.read.signal
+        for found in uses.values()
+        for use in found
+        if use.read.inputs
+    }
+    keys = list(groups)
+    signals = [signal.read(trace.signals[key[0]][0]) for key, signal in groups.items()]
+    arrays: list[Any] = []
+    notes: list[Any] = []
+    for k, v in enumerate(trace.eqs.theta):
+        if v not in uses:
+            arrays.append(formed.get(k))
+            notes.append(None)
+            continue
+        each = uses[v]
+        arrays.append([_activations(trace, use, groups[use.key(trace)].groups) for use in each])
+        notes.append([(max(u.read.inputs, 1), keys.index(u.key(trace))) for u in each])
+    return signals, arrays, notes
 
-    def forward(bumps: Any) -> Any:
-        inside = dict(values)
-        run(eqs, inside, meeting.data_lines, bumps)
-        out = eqs.out.val if isinstance(eqs.out, jex.Literal) else inside[eqs.out]
-        return out, [inside[v] for v in data]
 
-    _, pull, inside = jax.vjp(forward, bumps, has_aux=True)
-    signals = jax.vmap(pull)(seeds)[0]
+def _activations(trace: Trace, use: Use, groups: int) -> Any:
+    a = use.read.activations(trace.values)
+    factor = use.read.factor * trace.ends[use.line][1]
+    a = a if isinstance(factor, float) and factor == 1 else a * jnp.asarray(factor, a.dtype)
+    return jnp.broadcast_to(a, (groups, *a.shape[1:]))
+
+
+def _uses(trace: Trace) -> dict[Any, list[Use]]:
+    """Return the uses of every parameter that is used in factors alone."""
+    eqs, meeting = trace.eqs, trace.meeting
     if eqs.out in meeting.pure:
-        signals = {**signals, OUTPUT: [seeds]}
-    values.update(zip(data, inside, strict=True))
-    return _gradients(eqs, meeting, values, signals, theta, meeting.pure_lines)
-
-
-def _zero(aval: Any) -> Any:
-    inexact = jnp.issubdtype(aval.dtype, jnp.inexact)
-    return jnp.zeros(aval.shape, aval.dtype) if inexact else None
-
-
-def _gradients(
-    eqs: Equations, meeting: Meeting, values: Any, signals: Any, theta: Any, pure_lines: list[int]
-) -> tuple[list[Any], list[Any]]:
-    roots = _roots(eqs, meeting, pure_lines)
-    uses: dict[Any, list[int]] = {}
+        return {}
+    every: dict[Any, list[Use | None]] = {}
+    roots = _roots(eqs, meeting.pure_lines)
     for i in meeting.lines:
-        for v in eqs.inputs(eqs.lines[i]):
-            for root in roots.get(v, ()) if not isinstance(v, jex.Literal) else ():
-                if i not in uses.setdefault(root, []):
-                    uses[root].append(i)
-    kept: dict[Any, list[Any]] = {}
-    for root, lines in uses.items():
-        read = [_read(eqs, meeting, root, i, values, signals, pure_lines) for i in lines]
-        if None not in read and len({r[0] for r in read}) == 1 and eqs.out not in meeting.pure:
-            kept[root] = [(r[0][0], r[1]()) for r in read]
-    rest = [k for k, v in enumerate(eqs.theta) if v not in kept]
-    formed = _formed(eqs, meeting, values, signals, theta, pure_lines, rest)
-    arrays: list[Any] = [[formed[k]] if k in formed else None for k in range(len(theta))]
-    inputs: list[Any] = [None] * len(theta)
-    for k, v in enumerate(eqs.theta):
-        if v in kept:
-            arrays[k], inputs[k] = [pair for _, pair in kept[v]], kept[v][0][0]
-    return arrays, inputs
+        given = [v for v in eqs.inputs(eqs.lines[i]) if not isinstance(v, jex.Literal)]
+        made = [v for v in given if v in meeting.pure]
+        for v in dict.fromkeys(made):
+            for root in roots[v]:
+                alone = len(made) == 1 and len(roots[v]) == 1
+                every.setdefault(root, []).append(_use(trace, i, v, root) if alone else None)
+    kept = {root: [u for u in uses if u] for root, uses in every.items() if None not in uses}
+    kept = {root: uses for root, uses in kept.items() if len({u.read.frame for u in uses}) == 1}
+    shared = {u.key(trace): u for uses in kept.values() for u in uses if u.read.inputs}
+    return {
+        root: uses
+        for root, uses in kept.items()
+        if all(u.read.inputs or u.key(trace) in shared for u in uses)
+    }
 
 
-def _roots(eqs: Equations, meeting: Meeting, pure_lines: list[int]) -> dict[Any, set[Any]]:
+def _use(trace: Trace, i: int, v: Any, root: Any) -> Use | None:
+    eqs, meeting = trace.eqs, trace.meeting
+    made_by = {out: eqs.lines[k] for k in meeting.pure_lines for out in eqs.lines[k].outvars}
+    numbers = {v: trace.values[v] for v in (*eqs.known, *meeting.constant) if v in trace.values}
+    chain: Chain | None = chain_of(eqs, v, root, made_by, numbers)
+    found = None if chain is None else read(eqs, i, v, chain)
+    return None if found is None else Use(i, found)
+
+
+def _roots(eqs: Equations, pure_lines: list[int]) -> dict[Any, set[Any]]:
     """Return the parameters that each array made of parameters depends on."""
     roots: dict[Any, set[Any]] = {v: {v} for v in eqs.theta}
     for i in pure_lines:
@@ -262,157 +126,55 @@ def _roots(eqs: Equations, meeting: Meeting, pure_lines: list[int]) -> dict[Any,
     return roots
 
 
-def _formed(
-    eqs: Equations, meeting: Meeting, values: Any, signals: Any, theta: Any, pure: Any, which: Any
-) -> dict[int, Any]:
+def _formed(trace: Trace, theta: Any, which: Sequence[int]) -> dict[int, Any]:
     """Return gradients of some parameters from the equations where they meet data, alone."""
+    eqs, values = trace.eqs, trace.values
     if not which:
         return {}
+    lines = _lines_of(trace, {eqs.theta[k] for k in which})
 
     def meet(*own: Any) -> Any:
         inside = {**values, **{eqs.theta[k]: t for k, t in zip(which, own, strict=True)}}
-        run(eqs, inside, pure)
+        run(eqs, inside, trace.meeting.pure_lines)
         found: dict[Any, Any] = {}
-        for i in meeting.lines:
+        for i in lines:
+            end, factor = trace.ends[i]
             given = [
                 v.val if isinstance(v, jex.Literal) else inside[v] for v in eqs.inputs(eqs.lines[i])
             ]
-            outs = _bind(eqs.lines[i], given)
-            found[i] = [y if z is not None else None for y, z in zip(outs, signals[i], strict=True)]
-        if OUTPUT in signals:
+            outs = zip(bind(eqs.lines[i], given), trace.signals[end], strict=True)
+            found[i] = [_scaled(y, factor) if z is not None else None for y, z in outs]
+        if OUTPUT in trace.signals:
             found[OUTPUT] = [inside[eqs.out]]
         return found
 
     _, pull = jax.vjp(meet, *(theta[k] for k in which))
-    return dict(zip(which, jax.vmap(pull)(signals), strict=True))
+    signals = {i: trace.signals[trace.ends[i][0]] for i in lines}
+    if OUTPUT in trace.signals:
+        signals[OUTPUT] = trace.signals[OUTPUT]
+    found = jax.vmap(pull, axis_size=trace.rows)(signals)
+    return dict(zip(which, found, strict=True))
 
 
-# --- products and convolutions -------------------------------------------------------------------
+def _scaled(y: Any, factor: Any) -> Any:
+    return y if isinstance(factor, float) and factor == 1 else y * jnp.asarray(factor, y.dtype)
 
 
-def _read(
-    eqs: Equations, meeting: Meeting, root: Any, i: int, values: Any, signals: Any, pure: list[int]
-) -> Any:
-    """Return ``((inputs, frame), () -> (a, d))`` of a meeting, or None if it has no such form."""
-    line = eqs.lines[i]
-    given = eqs.inputs(line)
-    sides = [v for v in given if not isinstance(v, jex.Literal) and v in meeting.pure]
-    if len(sides) != 1 or line.primitive.name not in ("dot_general", "conv_general_dilated"):
-        return None
-    chain = _views(eqs, sides[0], root, pure)
-    if chain is None:
-        return None
-    signal = signals[i][0]
-    if line.primitive.name == "dot_general":
-        return _of_product(line, given.index(sides[0]), values, given, signal, chain)
-    return _of_convolution(line, values, given, signal, chain) if given[1] is sides[0] else None
-
-
-def _views(eqs: Equations, v: Any, root: Any, pure: list[int]) -> Any:
-    """Return how ``v`` is a rearrangement of a parameter, or None if it is something else."""
-    by_output = {out: eqs.lines[i] for i in pure for out in eqs.lines[i].outvars}
-    chain: list[Any] = []
-    while v is not root:
-        line = by_output[v]
-        above = eqs.inputs(line)[0]
-        same = math.prod(v.aval.shape) == math.prod(above.aval.shape)
-        if line.primitive.name not in VIEWS or not same or len(eqs.inputs(line)) != 1:
-            return None
-        chain.append((line.primitive.name, str(sorted(line.params.items(), key=str))))
-        v = above
-    return tuple(chain)
-
-
-def _of_product(line: Any, side: int, values: Any, given: Any, signal: Any, chain: Any) -> Any:
-    (contracted, batch) = line.params["dimension_numbers"]
-    if batch[0]:
-        return None
-    other = given[1 - side]
-    axes = tuple(contracted[1 - side])
-    free = [k for k in range(len(other.aval.shape)) if k not in axes]
-    inputs = math.prod(other.aval.shape[k] for k in axes)
-    positions = math.prod(other.aval.shape[k] for k in free)
-
-    def pair() -> Any:
-        a = jnp.transpose(values[other], (*free, *axes)).reshape(1, positions, inputs)
-        flat = (positions, -1) if side == 1 else (-1, positions)
-        d = signal.reshape(signal.shape[0], *flat)
-        d = jnp.swapaxes(d, 1, 2) if side == 1 else d
-        return a, d[:, None]
-
-    return (inputs, (side, tuple(contracted[side]), chain)), pair
-
-
-def _of_convolution(line: Any, values: Any, given: Any, signal: Any, chain: Any) -> Any:
-    p = line.params
-    numbers = p["dimension_numbers"]
-    groups = p["feature_group_count"] * p["batch_group_count"]
-    if groups != 1 or any(d != 1 for d in p["lhs_dilation"]):
-        return None
-    x, taps = given[0], [given[1].aval.shape[k] for k in numbers.rhs_spec[2:]]
-    inputs = math.prod(taps) * given[1].aval.shape[numbers.rhs_spec[1]]
-
-    def pair() -> Any:
-        a = _patches(values[x], numbers.lhs_spec, taps, p)
-        d = jnp.transpose(signal, (0, *(1 + k for k in numbers.out_spec)))
-        d = jnp.swapaxes(d, 1, 2).reshape(d.shape[0], d.shape[2], -1)
-        return a.reshape(1, -1, inputs), d[:, None]
-
-    frame = (str(p["window_strides"]), str(p["padding"]), str(numbers), chain)
-    return (inputs, frame), pair
-
-
-def _patches(x: Any, spec: Any, taps: list[int], p: Any) -> Any:
-    """Return ``(batch, *positions, taps, channels)``."""
-    x = jnp.transpose(x, (spec[0], *spec[2:], spec[1]))
-    pads = [(0, 0, 0), *((lo, hi, 0) for lo, hi in p["padding"]), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), pads)
-    strides, steps = p["window_strides"], p["rhs_dilation"]
-    sizes = [
-        (x.shape[k + 1] - steps[k] * (t - 1) - 1) // strides[k] + 1 for k, t in enumerate(taps)
-    ]
-    found = []
-    for tap in _grid(taps):
-        start = [0, *(t * d for t, d in zip(tap, steps, strict=True)), 0]
-        stop = [
-            x.shape[0],
-            *(s + (n - 1) * w + 1 for s, n, w in zip(start[1:-1], sizes, strides, strict=True)),
-            x.shape[-1],
-        ]
-        found.append(lax.slice(x, start, stop, (1, *strides, 1)))
-    return jnp.stack(found, axis=-2)
-
-
-def _grid(sizes: list[int]) -> list[tuple[int, ...]]:
-    found: list[tuple[int, ...]] = [()]
-    for n in sizes:
-        found = [(*t, k) for t in found for k in range(n)]
-    return found
-
-
-def _every(view: Any, counts: list[Any]) -> Callable[..., Any]:
-    """Return the function from all arrays to the factors of all examples."""
-
-    def every(theta: Any, constants: Any, leaves: Any, seeds: Any) -> Any:
-        def one(*example: Any) -> Any:
-            arrays, inputs = factors(
-                lambda t, c, e: view.single(t, c, e), theta, (tuple(constants), example), seeds
-            )
-            counts[:] = inputs
-            return arrays
-
-        if view.out is None:
-            return jax.tree.map(lambda x: x[None], one(*leaves))
-        return jax.vmap(one, in_axes=view.vmap_axes)(*leaves)
-
-    return every
-
-
-def _parts(arrays: Any, inputs: list[Any]) -> list[Any]:
+def _lines_of(trace: Trace, which: set[Any]) -> list[int]:
+    """Return the equations where some of the parameters meet data."""
+    eqs, roots = trace.eqs, _roots(trace.eqs, trace.meeting.pure_lines)
     return [
-        [(part,) if n is None else (*part, n) for part in parts]
-        for parts, n in zip(arrays, inputs, strict=True)
+        i
+        for i in trace.meeting.lines
+        if any(
+            roots.get(v, set()) & which
+            for v in eqs.inputs(eqs.lines[i])
+            if not isinstance(v, jex.Literal)
+        )
     ]
+
+
+# --- all examples --------------------------------------------------------------------------------
 
 
 def structured(view: Any, seeds: Any) -> list[Any]:
@@ -421,18 +183,43 @@ def structured(view: Any, seeds: Any) -> list[Any]:
     A part is ``(g,)`` with ``g`` of shape ``(n, rows, ...)``, or ``(a, d, inputs)`` as in
     ``ntcore.empirical.contract.Factored``.
     """
-    key = tuple(x.shape for x in view.batch.leaves)
-    where = ("inputs", view.fn.key, view.batch.key, view.which, view.out, key, seeds.shape)
-    inputs = view.compiled.setdefault(where, [])
-    arrays = view.compile("structured", _every(view, inputs), key, seeds.shape)(*view.arrays, seeds)
-    return _parts(arrays, inputs)
+    theta, constants, leaves = view.arrays
+    notes: list[Any] = []
+
+    def one(*example: Any) -> Any:
+        fn = lambda t, c, e: view.single(t, c, e)  # noqa: E731
+        trace = traced(fn, theta, (tuple(constants), example), seeds)
+        signals, arrays, notes[:] = factors(trace, theta)
+        return signals, arrays
+
+    if view.out is None:
+        signals, arrays = jax.tree.map(lambda x: x[None], one(*leaves))
+    else:
+        signals, arrays = jax.vmap(one, in_axes=view.vmap_axes)(*leaves)
+    return [
+        [(given,)] if note is None else _parts(given, signals, note)
+        for given, note in zip(arrays, notes, strict=True)
+    ]
+
+
+def _parts(given: list[Any], signals: list[Any], notes: Any) -> list[Any]:
+    return [(a, signals[k], inputs) for a, (inputs, k) in zip(given, notes, strict=True)]
 
 
 def outline(view: Any, seeds: Any) -> list[Any]:
     """Return what :func:`structured` returns, with shapes in place of arrays."""
-    inputs: list[Any] = []
-    arrays = jax.eval_shape(_every(view, inputs), *view.arrays, seeds)
-    return _parts(arrays, inputs)
+    found: list[Any] = []
+
+    def run_on(theta: Any, constants: Any, leaves: Any, seeds: Any) -> None:
+        parts = structured(view.at(theta, constants, leaves), seeds)
+        sized: dict[int, Any] = {}
+        for part in (x for each in parts for x in each):
+            for x in part[:2]:
+                sized.setdefault(id(x), jax.ShapeDtypeStruct(x.shape, x.dtype))
+        found[:] = [[(*(sized[id(x)] for x in p[:2]), *p[2:]) for p in each] for each in parts]
+
+    jax.eval_shape(run_on, *view.arrays, seeds)
+    return found
 
 
 def count(view: Any) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-r"""Products of per-example gradients, formed or in factors.
+r"""Per-example gradients, formed or in factors.
 
 The gradient of output entry :math:`o` of example :math:`n` in one array of parameters is either
 *formed*, :math:`G_{n o k}`, or *factored* over the positions :math:`p` at which the parameters
@@ -12,12 +12,14 @@ propagated back to what it puts out. Its products are then
 .. math:: \langle G_{n o}, G_{n' o'} \rangle = \sum_{p, p'} (a_n a_{n'}^T)_{p p'}
           \,(\delta_{n o}^T \delta_{n' o'})_{p p'}
 
-and no gradient need be formed (Novak et al. 2022, section 3.3). Rows :math:`o` are counted in the
-order diagonal, free, traced.
+and no gradient need be formed (Novak et al. 2022, section 3.3). Parameters that meet the same
+signals, a matrix and its bias, share the second factor: their first factors are added up. Rows
+:math:`o` are counted in the order diagonal, free, traced.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -26,208 +28,164 @@ from typing import Any
 from ntcore.backend import Array, Place
 from ntcore.ops import matmul
 
-Sizes = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Formed:
-    """Gradients ``g`` of shape ``(n, rows, parameters)``."""
+    """Gradients, formed.
+
+    Attributes
+    ----------
+    g : array
+        ``(n, rows, parameters)``.
+    lies : tuple of int or None
+        ``(groups, outputs, inputs)`` where the parameters lie in that order in ``g`` but are
+        stored as ``(groups, inputs, outputs)``.
+    """
 
     g: Array
+    lies: tuple[int, int, int] | None = None
 
-    def formed(self, at: Place) -> Array:
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return int(self.g.shape[0])
+
+    def formed(self, at: Place) -> list[Formed]:
         """Return the gradients."""
-        return self.g
+        return [self]
+
+    def stored(self, at: Place) -> Array:
+        """Return the gradients in the order in which the parameters are stored."""
+        if self.lies is None:
+            return self.g
+        g = at.xp.reshape(self.g, (*self.g.shape[:2], *self.lies))
+        return at.xp.reshape(at.xp.permute_dims(g, (0, 1, 2, 4, 3)), self.g.shape)
 
     def part(self, start: int, stop: int) -> Formed:
         """Return those of some examples."""
-        return Formed(self.g[start:stop, ...])
+        return Formed(self.g[start:stop, ...], self.lies)
 
 
 @dataclass(frozen=True)
 class Factored:
-    """Gradients in factors.
+    """Gradients in factors, of all parameters that meet data where the same signals arrive.
+
+    A matrix of weights and a bias do: the bias is a matrix whose one input is always 1.
 
     Attributes
     ----------
-    a : array
-        ``(n, groups, positions, inputs)``; ``inputs`` may be integers, ``(n, 1, positions)``,
+    a : tuple of array
+        For each parameter ``(n, groups, positions, inputs)``, or integers ``(n, 1, positions)``
         that stand for one-hot vectors.
     d : array
         ``(n, rows, groups, outputs, positions)``.
-    inputs : int
-        Number of inputs.
-    turned : bool
-        Whether the parameters are stored as ``(groups, inputs, outputs)``.
+    inputs : tuple of int
+        Number of inputs of each.
+    turned : tuple of bool
+        Whether each is stored as ``(groups, inputs, outputs)``.
     """
 
-    a: Array
+    a: tuple[Array, ...]
     d: Array
-    inputs: int
-    turned: bool = False
+    inputs: tuple[int, ...]
+    turned: tuple[bool, ...]
 
     @property
-    def one_hot(self) -> bool:
-        """Whether the activations are integers."""
-        return bool(self.a.ndim == 3)
+    def count(self) -> int:
+        """Number of examples."""
+        return int(self.d.shape[0])
 
     def part(self, start: int, stop: int) -> Factored:
         """Return those of some examples."""
-        a, d = self.a[start:stop, ...], self.d[start:stop, ...]
-        return Factored(a, d, self.inputs, self.turned)
+        a = tuple(x[start:stop, ...] for x in self.a)
+        return Factored(a, self.d[start:stop, ...], self.inputs, self.turned)
 
-    def formed(self, at: Place) -> Array:
-        """Return the gradients, ``(n, rows, parameters)`` in the order of storage."""
-        xp = at.xp
+    def formed(self, at: Place) -> list[Formed]:
+        """Return the gradients of each parameter, formed."""
+        return [self._formed(at, k) for k in range(len(self.a))]
+
+    def _formed(self, at: Place, k: int) -> Formed:
+        xp, inputs = at.xp, self.inputs[k]
         n, rows, groups, outputs, positions = self.d.shape
-        d = xp.reshape(xp.permute_dims(self.d, (0, 2, 1, 3, 4)), (n, groups, -1, positions))
-        g = matmul(at, d, self._dense(at))
-        g = xp.reshape(g, (n, groups, rows, outputs, self.inputs))
-        order = (0, 2, 1, 4, 3) if self.turned else (0, 2, 1, 3, 4)
-        return xp.reshape(xp.permute_dims(g, order), (n, rows, -1))
+        d = self.d if groups == 1 else xp.permute_dims(self.d, (0, 2, 1, 3, 4))
+        g = matmul(at, xp.reshape(d, (n, groups, -1, positions)), self._dense(at, k))
+        if groups > 1:
+            g = xp.reshape(g, (n, groups, rows, outputs, inputs))
+            g = xp.permute_dims(g, (0, 2, 1, 3, 4))
+        g = xp.reshape(g, (n, rows, groups * outputs * inputs))
+        return Formed(g, (groups, outputs, inputs) if self.turned[k] else None)
 
-    def _dense(self, at: Place) -> Array:
-        if not self.one_hot:
-            return self.a
+    def _dense(self, at: Place, k: int) -> Array:
+        a = self.a[k]
+        if not is_one_hot(a):
+            return a
         xp = at.xp
-        every = xp.arange(self.inputs, device=at.device)
-        return xp.astype(self.a[..., None] == every, self.d.dtype)
+        every = xp.arange(self.inputs[k], device=at.device)
+        return xp.astype(a[..., None] == every, self.d.dtype)
+
+
+def is_one_hot(a: Array) -> bool:
+    """Whether activations are integers."""
+    return bool(a.ndim == 3)
 
 
 Gradient = Formed | Factored
-
-
-def products(at: Place, one: Gradient, two: Gradient, sizes: tuple[Sizes, Sizes]) -> Array:
-    """Return the products of the gradients of all pairs, ``(n1, n2, diagonal, free1, free2)``.
-
-    ``sizes`` gives the numbers of diagonal, free and traced rows on each side.
-    """
-    if (
-        isinstance(one, Factored)
-        and isinstance(two, Factored)
-        and factors_pay(one, two, sizes, (one.d.shape[0], two.d.shape[0]))
-    ):
-        return _in_factors(at, one, two, sizes)
-    g1, g2 = one.formed(at), two.formed(at)
-    left, right = (_rows_first(at, g, s) for g, s in zip((g1, g2), sizes, strict=True))
-    found = matmul(at, left, at.xp.matrix_transpose(right))
-    return _split(at, found, (g1.shape[0], sizes[0][1]), (g2.shape[0], sizes[1][1]))
-
-
-def paired_products(at: Place, one: Gradient, two: Gradient, sizes: tuple[Sizes, Sizes]) -> Array:
-    """Return the products for examples at equal positions, ``(n, diagonal, free1, free2)``."""
-    xp = at.xp
-    both = []
-    for gradient, (d, f, t) in zip((one, two), sizes, strict=True):
-        g = gradient.formed(at)
-        g = xp.reshape(g, (g.shape[0], d, f, t, g.shape[-1]))
-        both.append(xp.reshape(g, (g.shape[0], d, f, -1)))
-    return matmul(at, both[0], xp.matrix_transpose(both[1]))
 
 
 def merged(at: Place, parts: list[Gradient]) -> Gradient:
     """Return the sum of the gradients that several uses of one array of parameters give."""
     if len(parts) == 1:
         return parts[0]
-    first = parts[0]
-    alike = all(
-        isinstance(p, Factored)
-        and isinstance(first, Factored)
-        and (p.turned, p.one_hot) == (first.turned, first.one_hot)
+    kinds = {
+        (p.turned, is_one_hot(p.a[0]), tuple(p.d.shape[2:4])) if isinstance(p, Factored) else None
         for p in parts
-    )
-    if alike and isinstance(first, Factored):
-        a = at.xp.concat([p.a for p in parts], axis=2)  # type: ignore[union-attr]
-        d = at.xp.concat([p.d for p in parts], axis=4)  # type: ignore[union-attr]
-        return Factored(a, d, first.inputs, first.turned)
-    return Formed(reduce(add, [p.formed(at) for p in parts]))
+    }
+    if len(kinds) == 1 and None not in kinds:
+        return _longer(at, [p for p in parts if isinstance(p, Factored)])
+    return Formed(reduce(add, [p.formed(at)[0].stored(at) for p in parts]))
 
 
-# --- formed --------------------------------------------------------------------------------------
+def _longer(at: Place, parts: list[Factored]) -> Factored:
+    """Return factors over the positions of all parts."""
+    a = at.xp.concat([p.a[0] for p in parts], axis=2)
+    d = at.xp.concat([p.d for p in parts], axis=4)
+    return Factored((a,), d, parts[0].inputs, parts[0].turned)
 
 
-def _rows_first(at: Place, g: Array, sizes: Sizes) -> Array:
-    """``(diagonal, n * free, traced * parameters)``."""
-    d, f, t = sizes
-    xp, (n, _, k) = at.xp, g.shape
-    if d == 1:
-        return xp.reshape(g, (1, n * f, t * k))
-    split = xp.permute_dims(xp.reshape(g, (n, d, f, t, k)), (1, 0, 2, 3, 4))
-    return xp.reshape(split, (d, n * f, t * k))
+def together(at: Place, uses: Sequence[list[Gradient]]) -> list[Gradient]:
+    """Return the gradients of all parameters, those with the same signals in one.
 
-
-def _split(at: Place, found: Array, one: tuple[int, int], two: tuple[int, int]) -> Array:
-    """``(d, n1 f1, n2 f2)`` to ``(n1, n2, d, f1, f2)``."""
-    split = at.xp.reshape(found, (found.shape[0], *one, *two))
-    return at.xp.permute_dims(split, (1, 3, 0, 2, 4))
-
-
-# --- in factors ----------------------------------------------------------------------------------
-
-
-def factors_pay(
-    one: Factored, two: Factored, sizes: tuple[Sizes, Sizes], counts: tuple[int, int]
-) -> bool:
-    """Whether products of factors take fewer operations, and little memory, beside forming.
-
-    ``counts`` are the numbers of examples.
+    ``uses`` holds, for each parameter, the gradients that its uses give.
     """
-    _, _, groups, outputs, p1 = one.d.shape
-    p2 = two.d.shape[4]
-    (n1, n2), (d, f1, t), f2 = counts, sizes[0], sizes[1][1]
-    pairs, rows = n1 * n2 * d * f1 * f2, (n1 * p1 * f1 + n2 * p2 * f2) * d * t
-    taps = one.inputs * outputs * groups
-    inner = 1 if one.one_hot else one.inputs
-    positions = groups * p1 * p2
-    in_factors = positions * (n1 * n2 * inner + pairs * t * outputs + 2 * pairs)
-    small = pairs * positions <= 2 * (n1 * f1 + n2 * f2) * d * t * taps + 4 * pairs
-    return bool(in_factors < pairs * t * taps + rows * taps and small)
+    groups: dict[Any, list[list[Gradient]]] = {}
+    for k, parts in enumerate(uses):
+        alike = all(isinstance(p, Factored) for p in parts)
+        key = tuple(id(p.d) for p in parts if isinstance(p, Factored)) if alike else k
+        groups.setdefault(key, []).append(parts)
+    found: list[Gradient] = []
+    for group in groups.values():
+        each = [merged(at, parts) for parts in group]
+        found += joined([g for g in each if isinstance(g, Factored)])
+        found += [g for g in each if isinstance(g, Formed)]
+    return found
 
 
-def _in_factors(at: Place, one: Factored, two: Factored, sizes: tuple[Sizes, Sizes]) -> Array:
-    xp = at.xp
-    left, right = (_signals(at, g, s) for g, s in zip((one, two), sizes, strict=True))
-    signals = matmul(at, left, xp.matrix_transpose(right))
-    (n1, p1), (n2, p2) = (one.a.shape[0], one.a.shape[2]), (two.a.shape[0], two.a.shape[2])
-    (d, f1, _), f2 = sizes[0], sizes[1][1]
-    groups = one.d.shape[2]
-    below = _overlaps(at, one, two)
-    if p1 == p2 == groups == 1:
-        signals = xp.reshape(signals, (d, n1, f1, n2, f2))
-        found = signals * xp.reshape(below, (1, n1, 1, n2, 1))
-        return xp.permute_dims(found, (1, 3, 0, 2, 4))
-    signals = xp.reshape(signals, (groups, d, n1, f1, p1, n2, f2, p2))
-    weighted = signals * xp.reshape(below, (groups, 1, n1, 1, p1, n2, 1, p2))
-    return xp.permute_dims(xp.sum(weighted, axis=(0, 4, 7)), (1, 3, 0, 2, 4))
-
-
-def _signals(at: Place, g: Factored, sizes: Sizes) -> Array:
-    """``(groups * diagonal, n * free * positions, traced * outputs)``."""
-    d, f, t = sizes
-    n, _, groups, outputs, positions = g.d.shape
-    split = at.xp.reshape(g.d, (n, d, f, t, groups, outputs, positions))
-    turned = at.xp.permute_dims(split, (4, 1, 0, 2, 6, 3, 5))
-    return at.xp.reshape(turned, (groups * d, n * f * positions, t * outputs))
-
-
-def _overlaps(at: Place, one: Factored, two: Factored) -> Array:
-    """``a aᵀ`` over all positions, ``(groups, n1 * positions, n2 * positions)``."""
-    xp = at.xp
-    if one.one_hot:
-        first, second = (xp.reshape(g.a, (-1,)) for g in (one, two))
-        return xp.astype(first[:, None] == second[None, :], one.d.dtype)[None, ...]
-    sides = []
-    for g in (one, two):
-        turned = xp.permute_dims(g.a, (1, 0, 2, 3))
-        sides.append(xp.reshape(turned, (turned.shape[0], -1, g.inputs)))
-    return matmul(at, sides[0], xp.matrix_transpose(sides[1]))
+def joined(each: Sequence[Factored]) -> list[Factored]:
+    """Return gradients that have one array of signals as one; none of none."""
+    if not each:
+        return []
+    a = tuple(x for g in each for x in g.a)
+    inputs = tuple(n for g in each for n in g.inputs)
+    return [Factored(a, each[0].d, inputs, tuple(t for g in each for t in g.turned))]
 
 
 def arrays_of(g: Gradient) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
     """Return the arrays of a gradient, and what else it is."""
-    return ((g.g,), ()) if isinstance(g, Formed) else ((g.a, g.d), (g.inputs, g.turned))
+    return ((g.g,), (g.lies,)) if isinstance(g, Formed) else ((*g.a, g.d), (g.inputs, g.turned))
 
 
-def rebuilt(arrays: tuple[Array, ...], rest: tuple[Any, ...]) -> Gradient:
+def rebuilt(arrays: Sequence[Array], rest: tuple[Any, ...]) -> Gradient:
     """Return the gradient that :func:`arrays_of` took apart."""
-    return Factored(*arrays, *rest) if rest else Formed(*arrays)
+    if len(rest) == 1:
+        return Formed(arrays[0], rest[0])
+    return Factored(tuple(arrays[:-1]), arrays[-1], *rest)

@@ -8,8 +8,9 @@ from typing import Any
 from ntcore.backend import Array, Backend, Place
 from ntcore.empirical.axes import FREE, Contraction, Outputs, outputs_of
 from ntcore.empirical.checks import check_alike, checked, independent, unchanged
-from ntcore.empirical.contract import Formed, products
+from ntcore.empirical.contract import Formed
 from ntcore.empirical.function import Batch, Bound, batch_of, bind, split_axes
+from ntcore.empirical.inner import products
 from ntcore.empirical.plan import computed
 from ntcore.empirical.tree import flatten
 from ntcore.empirical.view import View

@@ -7,10 +7,11 @@ from typing import Any
 from ntcore import tape
 from ntcore.backend import Array
 from ntcore.empirical.contract import Formed, Gradient
+from ntcore.empirical.inner import Meeting
 from ntcore.empirical.view import REFUSALS, View
 
 
-def formed(view: View, seeds: Array) -> list[Gradient]:
+def formed(view: View, seeds: Array, meeting: Meeting) -> list[Gradient]:
     """Return, for every array of parameters, gradients ``(n, rows, parameters)``.
 
     ``seeds`` holds a cotangent of the output of one example per row. Examples and rows go side by

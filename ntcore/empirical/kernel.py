@@ -10,18 +10,11 @@ from typing import Any
 
 from ntcore.backend import Array, host
 from ntcore.empirical.axes import DIAGONAL, FREE, TRACED, Outputs
-from ntcore.empirical.contract import (
-    Gradient,
-    Sizes,
-    arrays_of,
-    paired_products,
-    products,
-    rebuilt,
-)
+from ntcore.empirical.contract import Gradient, arrays_of, rebuilt
+from ntcore.empirical.inner import Meeting, paired_products, symmetric, total, turned
 from ntcore.empirical.view import View
 
-Gradients = Callable[[View, Array], list[Gradient]]
-HALVES = 4  # a symmetric block is computed in this many strips of examples
+Gradients = Callable[[View, Array, Meeting], list[Gradient]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ class Blocks:
         for i, one in enumerate(every[0]):
             for j, two in enumerate(every[1]):
                 mirrored = self.same and j < i
-                found[i, j] = _turned(self.xp, found[j, i]) if mirrored else self._block(one, two)
+                found[i, j] = turned(self.xp, found[j, i]) if mirrored else self._block(one, two)
         rows = [[found[i, j] for j in range(len(every[1]))] for i in range(len(every[0]))]
         return self._join([self._join(row, 1) for row in rows], 0)
 
@@ -114,8 +107,8 @@ class Blocks:
             self.kept.pop(side, None)  # before the next are made, for the sake of memory
             d, f, t = (slice(r.start, r.stop) for r in rows)
             positions = out.positions(host().namespace)[d, f, t].reshape(-1)
-            part = view.part(span.start, span.stop)
-            self.kept[side] = ((span, rows), self.gradients(part, view.seeds(out.shape, positions)))
+            part, seeds = view.part(span.start, span.stop), view.seeds(out.shape, positions)
+            self.kept[side] = ((span, rows), self.gradients(part, seeds, self._meeting(rows)))
         return self.kept[side][1]
 
     def _products(self, left: list[Gradient], right: list[Gradient], rows: Any) -> Array:
@@ -123,40 +116,26 @@ class Blocks:
         d, f1, f2, t = map(len, rows)
         sizes = ((d, f1, t), (d, f2, t))
         same, paired, at = left is right, self.outs[0].paired, self.views[0].place
-        kinds = [(arrays_of(a)[1], arrays_of(b)[1]) for a, b in zip(left, right, strict=True)]
+        kinds = [[arrays_of(g)[1] for g in side] for side in (left, right)]
 
         def run(left: Any, right: Any) -> Array:
-            total: list[Array] = []
-            for k, (one, two) in enumerate(kinds):
-                a = rebuilt(left[k], one)
-                if same and not paired:
-                    total.append(_symmetric(at, a, sizes))
-                else:
-                    multiply = paired_products if paired else products
-                    total.append(multiply(at, a, a if same else rebuilt(right[k], two), sizes))
-            return reduce(add, total)
+            one = [rebuilt(*g) for g in zip(left, kinds[0], strict=True)]
+            if same and not paired:
+                return symmetric(at, one, sizes)
+            two = one if same else [rebuilt(*g) for g in zip(right, kinds[1], strict=True)]
+            if not paired:
+                return total(at, one, two, sizes)
+            return reduce(add, (paired_products(at, *g, sizes) for g in zip(one, two, strict=True)))
 
         both = [[arrays_of(g)[0] for g in side] for side in ((left,) if same else (left, right))]
-        key = (tuple(kinds), sizes, same, paired)
+        key = (tuple(map(tuple, kinds)), sizes, same, paired)
         return self.views[0].compile("products", run, *key)(both[0], None if same else both[1])
 
-
-def _symmetric(at: Any, gradient: Gradient, sizes: tuple[Sizes, Sizes]) -> Array:
-    """Return the products of gradients with themselves, strip by strip, each from its diagonal."""
-    n = (gradient.g if hasattr(gradient, "g") else gradient.a).shape[0]
-    strips = [gradient.part(s.start, s.stop) for s in spans(n, -(-n // HALVES))]
-    found: dict[tuple[int, int], Array] = {}
-    for i, a in enumerate(strips):
-        for j, b in enumerate(strips):
-            found[i, j] = _turned(at.xp, found[j, i]) if j < i else products(at, a, b, sizes)
-    count = range(len(strips))
-    if len(strips) == 1:
-        return found[0, 0]
-    return at.xp.concat([at.xp.concat([found[i, j] for j in count], axis=1) for i in count], axis=0)
-
-
-def _turned(xp: Any, block: Array) -> Array:
-    return xp.permute_dims(block, (1, 0, 2, 4, 3))
+    def _meeting(self, rows: tuple[range, range, range]) -> Meeting:
+        """Return how many gradients of one side meet how many of the other."""
+        d, f, t = map(len, rows)
+        one, two = (min(v.count, self.chunks.examples) for v in self.views)
+        return Meeting((one, two), ((d, f, t), (d, f, t)), self.outs[0].paired)
 
 
 def spans(count: int, size: int) -> Iterator[range]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ntcore.backend import Array
 from ntcore.empirical.axes import Outputs
-from ntcore.empirical.contract import Factored, factors_pay
+from ntcore.empirical.inner import Meeting, factors_pay
 from ntcore.empirical.jacobian import formed
 from ntcore.empirical.kernel import Blocks, Chunks
 from ntcore.empirical.measure import measured
@@ -118,26 +118,25 @@ def _products(views: Pair, outs: Outs) -> Cost:
 def _structured(views: Pair, outs: Outs) -> Cost:
     rows, products, _ = _sizes(views, outs)
     work = measured(views[0])
-    sizes = (outs[0].counts, outs[1].counts)
+    meeting = Meeting(
+        (views[0].count, views[1].count), (outs[0].counts, outs[1].counts), outs[0].paired
+    )
     flops, moved = rows * work.flops, rows * work.entries
     per_example, per_row, transient = work.entries, 3 * work.largest, 0.0
-    for theta, g in zip(views[0].fn.theta, outlined(views[0], outs[0].shape), strict=True):
-        if not isinstance(g, Factored):
-            count = math.prod(theta.shape)
-            flops, moved = flops + 2 * products * count, moved + rows * count
-            per_row += 2 * count
+    for g in outlined(views[0], outs[0].shape):
+        if isinstance(g, int):
+            flops, moved, per_row = flops + 2 * products * g, moved + rows * g, per_row + 2 * g
             continue
         _, _, groups, outputs, positions = g.d.shape
-        taps = groups * outputs * g.inputs
-        per_example += math.prod(g.a.shape[1:])
+        taps = groups * outputs * sum(g.inputs)
+        per_example += sum(math.prod(a.shape[1:]) for a in g.a)
         per_row += 2 * groups * outputs * positions
-        counts = (views[0].count, views[1].count)
-        if factors_pay(g, g, sizes, counts) and not outs[0].paired:
-            flops += 2 * products * positions**2 * groups * (outputs + 1)
+        if not meeting.paired and factors_pay(g, meeting):
+            flops += 2 * products * positions**2 * groups * (outputs + len(g.a))
             transient = max(transient, products / max(rows, 1) * groups * positions**2)
         else:
             flops += 2 * products * taps + 2 * rows * taps * positions
-            transient = max(transient, 2.0 * taps)
+            per_row += 2.0 * taps
         moved += rows * groups * outputs * positions
     return Cost(flops, moved, per_example, per_row + transient)
 

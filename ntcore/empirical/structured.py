@@ -2,46 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ntcore.backend import Array
-from ntcore.empirical.contract import Factored, Formed, Gradient, merged
-from ntcore.empirical.jacobian import formed
+from ntcore.empirical.contract import (
+    Factored,
+    Formed,
+    Gradient,
+    arrays_of,
+    joined,
+    rebuilt,
+    together,
+)
+from ntcore.empirical.inner import Meeting, settled
+from ntcore.empirical.jacobian import gradients_of
 from ntcore.empirical.on_tape import structured_on_tape
 from ntcore.empirical.view import View
 
 
-def factored(view: View, seeds: Array) -> list[Gradient]:
-    """Return, for every array of parameters, gradients in the form that is at hand.
+def factored(view: View, seeds: Array, meeting: Meeting) -> list[Gradient]:
+    """Return the gradients of all parameters, in the form in which they are multiplied.
 
     ``seeds`` holds a cotangent of the output of one example per row. Parameters that are used in a
-    way that has no factors are left to the Jacobian.
+    way that has no factors are left to the Jacobian. In one piece, where the library compiles.
     """
-    structured = view.backend.structured or structured_on_tape
-    parts = structured(view, seeds)
+    shapes = (*(tuple(x.shape) for x in view.batch.leaves), tuple(seeds.shape), meeting)
+    kinds: list[Any] = view.noted("structured", list, *shapes)
+
+    def run(theta: Any, constants: Any, leaves: Any, seeds: Any) -> Any:
+        at = view.at(theta, constants, leaves)
+        found = settled(view.place, together(view.place, _uses(at, seeds)), meeting)
+        kinds[:] = [arrays_of(g)[1] for g in found]
+        return [arrays_of(g)[0] for g in found]
+
+    arrays = view.compile("structured", run, *shapes)(*view.arrays, seeds)
+    return [rebuilt(a, kind) for a, kind in zip(arrays, kinds, strict=True)]
+
+
+def _uses(view: View, seeds: Array) -> list[list[Gradient]]:
+    """Return, for each parameter, the gradients that its uses give."""
+    parts = (view.backend.structured or structured_on_tape)(view, seeds)
     rest = [k for k, p in enumerate(parts) if p is None]
-    left = dict(zip(rest, formed(only(view, rest), seeds) if rest else [], strict=True))
+    left = dict(zip(rest, gradients_of(only(view, rest), seeds) if rest else [], strict=True))
     return [
-        left[k] if p is None else merged(view.place, [_gradient(view, one) for one in p])
+        [_gradient(view, one) for one in ([(left[k],)] if p is None else p)]
         for k, p in enumerate(parts)
     ]
 
 
-def outlined(view: View, shape: tuple[int, ...]) -> list[Any]:
-    """Return what :func:`factored` returns for one example and one row, or its shapes; None for
-    parameters that are left to the Jacobian.
+def outlined(view: View, shape: tuple[int, ...]) -> list[Factored | int]:
+    """Return the shapes of what :func:`factored` finds, for one or two examples and one row.
+
+    A number stands for as many parameters whose gradients are formed.
     """
-    key = ("outlined", view.fn.key, view.batch.key, view.which, view.out)
     shapes = tuple(tuple(x.shape[1:]) for x in view.batch.leaves)
-    if (*key, shapes) not in view.compiled:
+    found: list[Factored | int] = view.noted("outlined", list, *shapes)
+    if not found:
         one = view.part(0, min(view.count, 2))
-        seeds = one.seeds(shape, [0])
         outline = view.backend.outline or view.backend.structured or structured_on_tape
-        parts = outline(one, seeds)
-        view.compiled[(*key, shapes)] = [_joint(p) for p in parts]  # type: ignore[assignment]
-    return view.compiled[(*key, shapes)]  # type: ignore[return-value]
+        groups: dict[Any, list[Factored]] = {}
+        for theta, parts in zip(view.fn.theta, outline(one, one.seeds(shape, [0])), strict=True):
+            if parts is None or any(len(p) == 1 for p in parts):
+                found.append(math.prod(theta.shape))
+            else:
+                groups.setdefault(tuple(id(p[1]) for p in parts), []).append(_joint(parts))
+        found += [g for group in groups.values() for g in joined(group)]
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,15 +84,13 @@ class _Sized:
         return len(self.shape)
 
 
-def _joint(parts: Any) -> Factored | None:
-    """Return the shapes of the factors that several uses make together, or None."""
-    if parts is None or any(len(p) == 1 for p in parts):
-        return None
+def _joint(parts: Any) -> Factored:
+    """Return the shapes of the factors that several uses make together."""
     a, d, inputs, *_ = parts[0]
     positions = sum(p[1].shape[4] for p in parts)
     front = tuple(a.shape[:2])
-    sized = (*front, positions, inputs) if a.ndim == 4 else (*front, positions)
-    return Factored(_Sized(sized), _Sized((*d.shape[:4], positions)), inputs)
+    sized = (*front, positions, inputs) if len(a.shape) == 4 else (*front, positions)
+    return Factored((_Sized(sized),), _Sized((*d.shape[:4], positions)), (inputs,), (False,))
 
 
 def only(view: View, which: Sequence[int]) -> View:
@@ -92,6 +119,7 @@ def only(view: View, which: Sequence[int]) -> View:
 
 def _gradient(view: View, part: tuple[Any, ...]) -> Gradient:
     if len(part) > 1:
-        return Factored(*part)
+        a, d, inputs, *turned = part
+        return Factored((a,), d, (inputs,), tuple(turned) or (False,))
     (g,) = part
     return Formed(view.backend.namespace.reshape(g, (*g.shape[:2], -1)))

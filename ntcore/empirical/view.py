@@ -101,6 +101,18 @@ class View:
         """Where the arrays of the batch have the examples."""
         return self.batch.axes if self.out is not None else (None,) * len(self.batch.leaves)
 
+    def at(self, theta: Any, constants: Any, leaves: Any) -> View:
+        """Return the view of other arrays of the same shapes, such as traced ones."""
+        fn = replace(self.fn, theta=list(theta), constants=list(constants))
+        return replace(self, fn=fn, batch=replace(self.batch, leaves=list(leaves)))
+
+    def noted(self, name: str, make: Callable[[], Any], *extra: Any) -> Any:
+        """Return what is known of the function under a name, made where there is nothing yet."""
+        key = ("noted", name, self.fn.key, self.batch.key, self.which, self.out, *extra)
+        if key not in self.compiled:
+            self.compiled[key] = make()
+        return self.compiled[key]
+
     def compile(self, name: str, run: Callable[..., Any], *extra: Any) -> Callable[..., Any]:
         """Return a function compiled by the library, once for all batches of one structure."""
         jit = self.backend.jit
