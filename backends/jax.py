@@ -72,6 +72,12 @@ def _split(rng: Any, n: int) -> list[Any]:
     return list(jax.random.split(rng, n)) if _is_key(rng) else split_seed(rng, n)
 
 
+def _alike(device: Any) -> list[Any]:
+    """The devices of a platform; an array that is spread over several stays where it is."""
+    platform = getattr(device, "platform", None)
+    return [device] if platform is None else jax.local_devices(backend=platform)
+
+
 @cache
 def _stage(fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
     """Compile a function as a computation of its own, inside a traced one too."""
@@ -183,6 +189,8 @@ BACKEND = Backend(
     normal=_normal,
     split=_split,
     is_rng=_is_key,
+    key=jax.random.PRNGKey,
+    alike=_alike,
     tile_bytes=_tile_bytes,
     mutable=False,
     jit=jax.jit,

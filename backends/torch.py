@@ -60,6 +60,12 @@ def _devices() -> list[str]:
     return ["cpu", *cuda]
 
 
+def _alike(device: torch.device) -> list[torch.device]:
+    if device.type != "cuda":
+        return [device]
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+
+
 def _tile_bytes(device: Any) -> int:
     if device is None or torch.device(device).type == "cpu":
         return HOST.tile_bytes("cpu")
@@ -139,6 +145,7 @@ BACKEND = Backend(
     normal=_normal,
     split=_split,
     is_rng=lambda x: isinstance(x, torch.Generator),
+    alike=_alike,
     tile_bytes=_tile_bytes,
     workers=_workers,
     vjp=torch.func.vjp,

@@ -79,6 +79,11 @@ class Backend:
         ``(rng, n) -> list`` of ``n`` independent random states.
     is_rng : callable
         ``x -> bool``: whether ``x`` is a native random state of the library.
+    key : callable
+        ``seed -> random state``, as functions of the library take it; the seed itself where they
+        take none.
+    alike : callable
+        ``device -> list of device``: those of its kind that can be used now, itself included.
     tile_bytes : callable
         ``device -> int``, the bytes that one block of a tile should take.
     workers : callable
@@ -129,6 +134,8 @@ class Backend:
     is_rng: Callable[[object], bool]
     tile_bytes: Callable[[Any], int]
     workers: Callable[[Any], int] = lambda device: 1
+    key: Callable[[int], Any] = lambda seed: seed
+    alike: Callable[[Any], list[Any]] = lambda device: [device]
     mutable: bool = True
     jit: Callable[..., Any] | None = None
     vjp: Callable[..., Any] | None = None

@@ -1,4 +1,4 @@
-"""Expansions in parameters, products with vectors, and averages over random networks."""
+"""Expansions in parameters, and products with vectors."""
 
 from __future__ import annotations
 
@@ -83,66 +83,3 @@ def test_operators_and_their_eigenvalues(backend: Library, mlp: Any) -> None:
         nt.empirical_ntk_eigenvalues(f, x1, params, 48)
     with pytest.raises(errors.ArgumentError, match="method"):
         nt.empirical_ntk_eigenvalues(f, x1, params, method="qr")
-
-
-# --- averages over networks ----------------------------------------------------------------------
-
-
-def average(backend: Library, n: Any, **kwargs: Any) -> Any:
-    init_fn, apply_fn, _ = NET
-    return nt.monte_carlo_kernel_fn(init_fn, apply_fn, 5, n, **kwargs)
-
-
-def test_averages_do_not_depend_on_batches(backend: Library) -> None:
-    x1, x2 = backend.asarray(cases.X1), backend.asarray(cases.X2)
-    whole = average(backend, 3)
-    want = whole(x1, x2)
-    assert want._fields == ("nngp", "ntk")
-    assert np.array_equal(backend.to_numpy(want.ntk), backend.to_numpy(whole(x1, x2, "ntk")))
-    for size in (1, 3, 5) if backend.name != "jax" else (3,):
-        found = average(backend, 3, batch_size=size)(x1, x2, ("ntk", "nngp"))
-        close(backend, found.ntk, backend.to_numpy(want.ntk))
-        close(backend, found.nngp, backend.to_numpy(want.nngp))
-    close(backend, average(backend, 3, batch_size=3)(x1, None, "ntk"), whole_of(backend, x1))
-
-
-def whole_of(backend: Library, x: Any) -> np.ndarray:
-    return backend.to_numpy(average(backend, 3)(x, None, "ntk"))
-
-
-def test_averages_over_several_numbers(backend: Library) -> None:
-    x1, seen = backend.asarray(cases.X1), []
-    found = average(backend, (n for n in (4, 1)), progress=lambda done, of: seen.append((done, of)))
-    kernels = list(found(x1, None, "ntk"))
-    assert len(kernels) == 2 and seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    close(backend, kernels[1], backend.to_numpy(average(backend, 4)(x1, None, "ntk")))
-    host = average(backend, 1, store_on_device=False)(x1, None, "ntk")
-    assert type(host) is np.ndarray
-
-
-def test_averages_approach_the_infinite_network() -> None:
-    found = average(None, 400)(cases.X1, cases.X2)
-    want = NET.kernel_fn(cases.X1, cases.X2)
-    for got, limit in ((found.nngp, want.nngp), (found.ntk, want.ntk)):
-        assert np.max(np.abs(got - limit)) < 0.1 * np.max(np.abs(limit))
-
-
-@pytest.mark.parametrize("key", [np.random.default_rng(3), 3])
-def test_averages_repeat(key: Any) -> None:
-    kernel_fn = nt.monte_carlo_kernel_fn(NET.init_fn, NET.apply_fn, key, 2)
-    assert np.array_equal(kernel_fn(cases.X1, None, "ntk"), kernel_fn(cases.X1, None, "ntk"))
-
-
-@pytest.mark.parametrize("n", [0, -1, 2.5, [], "a", [1, 0], True])
-def test_numbers_of_samples(n: Any) -> None:
-    with pytest.raises(errors.ArgumentError, match="n_samples"):
-        average(None, n)
-
-
-def test_other_arguments_of_averages() -> None:
-    with pytest.raises(errors.ArgumentError, match="batch_size"):
-        average(None, 1, batch_size=-1)
-    with pytest.raises(errors.ArgumentError, match="device_count"):
-        average(None, 1, device_count=-2)
-    with pytest.raises(errors.ArgumentError, match="key"):
-        nt.monte_carlo_kernel_fn(NET.init_fn, NET.apply_fn, "key", 1)(cases.X1)

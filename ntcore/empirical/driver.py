@@ -12,6 +12,7 @@ from ntcore.empirical.contract import Formed
 from ntcore.empirical.function import Batch, Bound, batch_of, bind, split_axes
 from ntcore.empirical.inner import products
 from ntcore.empirical.plan import computed
+from ntcore.empirical.states import of_second
 from ntcore.empirical.tree import flatten
 from ntcore.empirical.view import View
 from ntcore.errors import DerivativeError, ShapeError
@@ -111,6 +112,10 @@ def _without(shape: tuple[int, ...], out: int | None) -> tuple[int, ...]:
 def batches_of(backend: Backend, call: Call, axes: Any) -> list[Batch]:
     """Return one batch, or two; keyword arguments that are pairs are split between them."""
     pairs = {k: v for k, v in call.kwargs.items() if isinstance(v, tuple) and len(v) == 2}
+    if call.x2 is not None and call.kwargs.get("rng") is not None and "rng" not in pairs:
+        leaves = (flatten(backend, x)[0] for x in (call.x1, call.x2))
+        rng = call.kwargs["rng"]
+        pairs["rng"] = rng, of_second(backend, rng, *leaves)
     given = [call.x1] if call.x2 is None else [call.x1, call.x2]
     return [
         batch_of(backend, x, {**call.kwargs, **{k: v[i] for k, v in pairs.items()}}, axes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from operator import add
 from typing import Any
 
-from ntcore.backend import Backend, backend_of, host, loaded
+from ntcore.backend import Backend, backend_of
+from ntcore.empirical.axes import contraction
 from ntcore.empirical.ntk import NtkImplementation, empirical_kernel_fn, named, names_of
+from ntcore.empirical.samples import Samples
 from ntcore.empirical.tree import flatten
 from ntcore.errors import ArgumentError
 
@@ -44,7 +45,9 @@ def monte_carlo_kernel_fn(
     init_fn : callable
         ``(key, input_shape) -> (output_shape, params)``.
     apply_fn : callable or model
-        As ``f`` in :func:`~ntcore.empirical_ntk_fn`.
+        As ``f`` in :func:`~ntcore.empirical_ntk_fn`. If it takes a keyword argument ``rng``, it
+        gets a random state of its own for every network: a JAX key for JAX arrays, an integer seed
+        for others. With it, networks with Dropout average to their infinite limit.
     key : int, numpy.random.Generator, JAX key or torch.Generator
         The parameters of every sample follow from it: the same ones in every call.
     n_samples : int or iterable of int
@@ -52,9 +55,12 @@ def monte_carlo_kernel_fn(
         increasing order.
     batch_size : int, default 0
         Examples of each batch that a kernel is computed for at once; 0 for all. The average does
-        not depend on it.
+        not depend on it: a function that mixes examples, or draws numbers for the whole batch, is
+        given all of them.
     device_count : int, default -1
-        Accepted for compatibility: samples are computed where the arrays are.
+        How many devices to spread the networks over, of those like the one that holds ``x1``: JAX
+        devices of its platform, CUDA devices of torch. -1 for all, 0 and 1 for that one alone. The
+        average does not depend on it.
     store_on_device : bool, default True
         Whether to return arrays of the library; False returns NumPy arrays.
     progress : callable, optional
@@ -72,7 +78,8 @@ def monte_carlo_kernel_fn(
     Raises
     ------
     ArgumentError
-        If ``n_samples`` or ``batch_size`` is not what is listed.
+        If ``n_samples``, ``batch_size`` or ``key`` is not what is listed, or ``device_count`` more
+        than there are.
     """
     counts = _counts(n_samples)
     if not _is_count(batch_size) and batch_size != 0:
@@ -88,14 +95,17 @@ def monte_carlo_kernel_fn(
         contract=contract,
         memory_budget=memory_budget,
     )
+    asked = contraction(trace_axes, diagonal_axes, contract)
     root = _copied(key)
 
     def averages(x1: Any, x2: Any, get: Any, kwargs: dict[str, Any]) -> Iterator[Any]:
         names = names_of(get)
-        draw = _drawer(init_fn, x1)
+        samples = Samples(
+            init_fn, apply_fn, sample_fn, x1, x2, kwargs, names, asked, vmap_axes, batch_size,
+            device_count,
+        )  # fmt: skip
         sums: Any = None
-        for done, state in enumerate(_states(_copied(root), counts[-1]), 1):
-            kernels = _in_batches(sample_fn, x1, x2, names, draw(state), kwargs, batch_size)
+        for done, kernels in enumerate(samples.kernels(_copied(root), counts[-1]), 1):
             sums = kernels if sums is None else _combined(add, sums, kernels)
             if progress is not None:
                 progress(done, counts[-1])
@@ -132,66 +142,6 @@ def _copied(key: Any) -> Any:
     if hasattr(key, "clone_state"):
         return key.clone_state()
     return copy.deepcopy(key) if hasattr(key, "spawn") else key
-
-
-def _states(key: Any, n: int) -> list[Any]:
-    """Return a random state per sample; integers for an integer."""
-    if isinstance(key, int) and not isinstance(key, bool):
-        return [int(s.generate_state(1)[0]) for s in host().split(key, n)]
-    for backend in loaded():
-        if backend.is_rng(key):
-            return backend.split(key, n)
-    raise ArgumentError(
-        f"key is a {type(key).__name__}; give an integer seed, a numpy.random.Generator, a JAX key "
-        "or a torch.Generator."
-    )
-
-
-def _drawer(init_fn: Callable[..., Any], x1: Any) -> Callable[[Any], Any]:
-    """Return the function from a random state to parameters for inputs like ``x1``."""
-    leaves, structure = flatten(None, x1)
-    shape = structure.unflatten([tuple(leaf.shape) for leaf in leaves])
-    try:
-        takes_like = "like" in inspect.signature(init_fn).parameters
-    except (TypeError, ValueError):
-        takes_like = False
-    more = {"like": leaves[0]} if takes_like else {}
-    return lambda state: init_fn(state, shape, **more)[1]
-
-
-def _in_batches(
-    sample_fn: Any, x1: Any, x2: Any, names: Any, params: Any, kwargs: Any, size: int
-) -> dict[str, Any]:
-    """Return the kernels of one sample, computed in blocks of ``size`` examples."""
-    if size == 0:
-        found = sample_fn(x1, x2, names, params, **kwargs)
-        return {name: getattr(found, name) for name in names}
-    spans1, spans2 = (_spans(x, size) for x in (x1, x1 if x2 is None else x2))
-    rows = []
-    for one in spans1:
-        given = (_cut(x1, one), [_cut(x1 if x2 is None else x2, two) for two in spans2])
-        row = [sample_fn(given[0], two, names, params, **kwargs) for two in given[1]]
-        rows.append({name: _joined([getattr(k, name) for k in row], 1) for name in names})
-    return {name: _joined([row[name] for row in rows], 0) for name in names}
-
-
-def _spans(x: Any, size: int) -> list[slice]:
-    count = flatten(None, x)[0][0].shape[0]
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _cut(x: Any, span: slice) -> Any:
-    leaves, structure = flatten(None, x)
-    return structure.unflatten([leaf[span, ...] for leaf in leaves])
-
-
-def _joined(blocks: list[Any], axis: int) -> Any:
-    leaves = [flatten(None, block)[0] for block in blocks]
-    structure = flatten(None, blocks[0])[1]
-    space = backend_of(leaves[0][0]).namespace
-    return structure.unflatten(
-        [space.concat(list(parts), axis=axis) for parts in zip(*leaves, strict=True)]
-    )
 
 
 def _combined(fn: Callable[[Any, Any], Any], one: Any, two: Any) -> Any:

@@ -10,7 +10,7 @@ from ntcore.backend import Array, host
 from ntcore.empirical.checks import checked
 from ntcore.empirical.derivatives import jvp, of_parameters, vjp
 from ntcore.empirical.driver import Call, batches_of
-from ntcore.empirical.function import bind
+from ntcore.empirical.function import Batch, Bound, bind
 from ntcore.empirical.tree import flatten
 from ntcore.errors import ArgumentError, ShapeError
 
@@ -47,8 +47,11 @@ def empirical_ntk_vp_fn(
     """
     fn = bind(f, params, x1)
     batches = batches_of(fn.backend, Call(f, x1, x2, params, apply_fn_kwargs), 0)
-    functions = [of_parameters(fn, batch) for batch in batches]
-    outputs, pull = vjp(fn.backend, functions[-1], fn.theta)
+    return _product(fn, batches[0], batches[-1])
+
+
+def _product(fn: Bound, one: Batch, two: Batch) -> Callable[[Any], Any]:
+    outputs, pull = vjp(fn.backend, of_parameters(fn, two), fn.theta)
     shapes = [tuple(y.shape) for y in outputs]
 
     def ntk_vp_fn(cotangents: Any) -> Any:
@@ -58,7 +61,7 @@ def empirical_ntk_vp_fn(
                 f"a vector of shapes {[tuple(v.shape) for v in leaves]} came but f puts out "
                 f"{shapes} for x2; give a tree of those shapes."
             )
-        _, found = jvp(fn.backend, functions[0], fn.theta, pull(leaves))
+        _, found = jvp(fn.backend, of_parameters(fn, one), fn.theta, pull(leaves))
         return fn.outputs[0].unflatten(found)
 
     return ntk_vp_fn
@@ -94,8 +97,8 @@ def empirical_ntk_operator(f: Any, x1: Any, x2: Any, params: Any, **apply_fn_kwa
             )
         shapes.append(tuple(outputs[0].shape))
     like = fn.theta[0]
-    both = (x1, x2), (x2 if x2 is not None else x1, x1)
-    times, back = (empirical_ntk_vp_fn(f, *pair, params, **apply_fn_kwargs) for pair in both)
+    one, two = batches[0], batches[-1]
+    times, back = _product(fn, one, two), _product(fn, two, one)
 
     def on_host(product: Callable[[Any], Any], shape: tuple[int, ...]) -> Callable[[Any], Any]:
         def call(v: Any) -> Any:
