@@ -1,14 +1,9 @@
-"""JAX on the CPU, GPUs and TPUs; every layer of an eager call is compiled on its own.
-
-Compiling layer by layer keeps their loops apart: XLA on the CPU would otherwise merge the
-stencils of several layers and compute them over and over. Inside the caller's own ``jit`` a fence
-around each layer does the same.
-"""
+"""JAX on the CPU, GPUs and TPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,16 +13,14 @@ import numpy as np
 from ntcore.backend import Backend, Linalg
 from ntcore.backends.jax_modules import adapt
 from ntcore.backends.jax_moments import rectifier
+from ntcore.backends.jax_stages import fence, is_traced, stage, sweep
 from ntcore.backends.jax_structured import count, outline, structured
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
 from ntcore.errors import DTypeError
-from ntcore.ops import REFERENCE, Table
+from ntcore.ops import Table, affine
 from ntcore.record import join
 from ntcore.record import split as split_record
-
-with jax.ensure_compile_time_eval():  # the first kernel of a program may be inside its own jit
-    _CONCRETE = type(xp.zeros(()))
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> Any:
@@ -37,17 +30,13 @@ def _asarray(x: Any, dtype: Any, device: Any) -> Any:
             "float32, or set jax.config.update('jax_enable_x64', True) at start-up."
         )
     made = xp.asarray(x, dtype=dtype)
-    if device is None or _is_traced(made) or made.device == device:
+    if device is None or is_traced(made) or made.device == device:
         return made
     return jax.device_put(made, device)
 
 
 def _has_float64() -> bool:
     return bool(jax.config.jax_enable_x64)
-
-
-def _is_traced(x: Any) -> bool:
-    return not isinstance(x, (_CONCRETE, np.ndarray, np.generic))
 
 
 def _solve_triangular(lower: Any, b: Any, transpose: bool) -> Any:
@@ -78,53 +67,6 @@ def _alike(device: Any) -> list[Any]:
     return [device] if platform is None else jax.local_devices(backend=platform)
 
 
-@cache
-def _stage(fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
-    """Compile a function as a computation of its own, inside a traced one too."""
-    alone = jax.jit(fn, static_argnums=static)
-    inside = jax.jit(partial(_fenced, fn, static), static_argnums=static)
-
-    def staged(*args: Any) -> Any:
-        traced = any(_is_traced(x) for x in _arrays(_without(args, static)))
-        return (inside if traced else alone)(*args)
-
-    return staged
-
-
-def _fenced(fn: Callable[..., Any], static: tuple[int, ...], *args: Any) -> Any:
-    """Call ``fn`` so that XLA on the CPU cannot merge its loops with those around it.
-
-    A conditional is what XLA does not look through. It asks whether a number equals itself, which
-    holds unless the number is NaN, and then everything is.
-    """
-    dynamic = _without(args, static)
-    numbers = [x for x in _arrays(dynamic) if xp.issubdtype(x.dtype, xp.floating)]
-
-    def call(given: tuple[Any, ...]) -> Any:
-        rest = iter(given)
-        return fn(*(args[i] if i in static else next(rest) for i in range(len(args))))
-
-    def nan(given: tuple[Any, ...]) -> Any:
-        shapes = jax.eval_shape(call, given)
-        return jax.tree.map(lambda s: xp.full(s.shape, xp.nan).astype(s.dtype), shapes)
-
-    def fenced(given: tuple[Any, ...]) -> Any:
-        first = numbers[0].reshape(-1)[0]
-        return jax.lax.cond(first == first, call, nan, given)
-
-    if not numbers or not numbers[0].size:
-        return call(dynamic)
-    return jax.lax.platform_dependent(dynamic, cpu=fenced, default=call)
-
-
-def _without(args: tuple[Any, ...], static: tuple[int, ...]) -> tuple[Any, ...]:
-    return tuple(x for i, x in enumerate(args) if i not in static)
-
-
-def _arrays(tree: Any) -> list[Any]:
-    return [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array)]
-
-
 def _tile_bytes(device: Any) -> int:
     return 1 << 22 if getattr(device, "platform", "cpu") == "cpu" else 1 << 28
 
@@ -146,29 +88,63 @@ def _gather_sum(at: Any, x: Any, table: Table) -> Any:
     return total
 
 
+def _gather_sums(
+    at: Any,
+    x: Any,
+    tables: tuple[Table, ...],
+    scale: Any = None,
+    bias: Any = None,
+    plus: Any = None,
+) -> Any:
+    """Axis after axis: XLA on the CPU would compute the sums of one for each tap of the next."""
+    for k in range(len(tables) - 1):
+        x = fence(partial(_along, at, tables[k], k), x)
+    if tables:
+        x = _along(at, tables[-1], len(tables) - 1, x)
+    return affine(at, x, scale, bias, plus)
+
+
+def _along(at: Any, table: Table, axis: int, x: Any) -> Any:
+    outer, inner = x.shape[:axis], x.shape[axis + 1 :]
+    flat = xp.reshape(x, (math.prod(outer), x.shape[axis], math.prod(inner)))
+    return xp.reshape(_gather_sum(at, flat, table), (*outer, -1, *inner))
+
+
 def _tap(at: Any, x: Any, table: Table, t: int) -> Any:
     index, rows = table.index[t], np.arange(table.index.shape[1])
     reads = np.ones(len(rows), bool) if table.valid is None else table.valid[t]
-    shifts = np.unique((index - rows)[reads])
-    if not len(shifts):
+    if not reads.any():
         return xp.zeros((x.shape[0], len(rows), x.shape[2]), x.dtype)
-    if len(shifts) > MOST_SHIFTS:
-        alone = Table(np.where(reads, index, -1)[None, :])
-        return REFERENCE["gather_sum"](at, x, alone)
-    terms = [(int(s), reads & (index - rows == s)) for s in shifts]
-    zero = xp.zeros((), x.dtype)
-    shifted = [(xp.asarray(m)[None, :, None], _shifted(x, s, len(rows))) for s, m in terms]
-    total = xp.where(*shifted[0], zero)
-    for mask, part in shifted[1:]:
+    step = _step(index[reads], rows[reads])
+    shift = index - step * rows
+    shifts, zero = np.unique(shift[reads]), xp.zeros((), x.dtype)
+    if table.wraps or len(shifts) > MOST_SHIFTS:
+        found = xp.take(x, xp.asarray(index), axis=1, mode="clip")
+        return found if table.valid is None else xp.where(_mask(reads), found, zero)
+    parts = [(_mask(reads & (shift == s)), _shifted(x, int(s), len(rows), step)) for s in shifts]
+    total = xp.where(*parts[0], zero)
+    for mask, part in parts[1:]:
         total = xp.where(mask, part, total)
     return total
 
 
-def _shifted(x: Any, shift: int, size: int) -> Any:
-    """Return ``x[:, shift : shift + size]``, with zeros where there is nothing."""
-    before, after = max(-shift, 0), max(shift + size - x.shape[1], 0)
+def _step(index: np.ndarray, rows: np.ndarray) -> int:
+    """Return how far apart neighbours read, as a rule."""
+    apart = np.diff(index)[np.diff(rows) == 1]
+    steps, counts = np.unique(apart[apart > 0], return_counts=True)
+    return int(steps[counts.argmax()]) if len(steps) else 1
+
+
+def _mask(reads: np.ndarray) -> Any:
+    return xp.asarray(reads)[None, :, None]
+
+
+def _shifted(x: Any, shift: int, size: int, step: int) -> Any:
+    """Return ``x[:, shift + step * m]`` for ``m < size``, with zeros where there is nothing."""
+    end = shift + step * (size - 1) + 1
+    before, after = max(-shift, 0), max(end - x.shape[1], 0)
     padded = xp.pad(x, ((0, 0), (before, after), (0, 0)))
-    return padded[:, shift + before : shift + before + size, :]
+    return padded[:, shift + before : end + before : step, :]
 
 
 def _register(cls: type) -> None:
@@ -181,9 +157,9 @@ BACKEND = Backend(
     owns=lambda x: isinstance(x, jax.Array),
     asarray=_asarray,
     to_numpy=np.asarray,
-    device=lambda x: None if _is_traced(x) else x.device,
+    device=lambda x: None if is_traced(x) else x.device,
     devices=lambda: [str(d) for d in jax.devices()],
-    is_traced=_is_traced,
+    is_traced=is_traced,
     linalg=Linalg(xp.linalg.cholesky, _solve_triangular),
     erf=jax.scipy.special.erf,
     normal=_normal,
@@ -198,7 +174,8 @@ BACKEND = Backend(
     jvp=jax.jvp,
     vmap=jax.vmap,
     scan=jax.lax.scan,
-    stage=_stage,
+    stage=stage,
+    sweep=sweep,
     register_pytree=_register,
     flatten=jax.tree.flatten,
     adapt=adapt,
@@ -207,5 +184,10 @@ BACKEND = Backend(
     count=count,
     aside=jax.ensure_compile_time_eval,
     adopts=("numpy",),
-    fused={"matmul": _matmul, "gather_sum": _gather_sum, "rectifier": rectifier},
+    fused={
+        "matmul": _matmul,
+        "gather_sum": _gather_sum,
+        "gather_sums": _gather_sums,
+        "rectifier": rectifier,
+    },
 )

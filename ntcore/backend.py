@@ -94,6 +94,9 @@ class Backend:
         The library's own transformations, where it has them.
     stage : callable or None
         ``(fn, static_argnums) -> fn``: compile one layer's arithmetic as a loop of its own.
+    sweep : callable or None
+        ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
+        read of static tables, one after the other in one compiled loop.
     register_pytree : callable or None
         ``cls -> None`` for a record class.
     flatten : callable or None
@@ -143,6 +146,7 @@ class Backend:
     vmap: Callable[..., Any] | None = None
     scan: Callable[..., Any] | None = None
     stage: Callable[..., Any] | None = None
+    sweep: Callable[..., list[Any]] | None = None
     register_pytree: Callable[[type], None] | None = None
     flatten: Callable[[Any], tuple[list[Any], Any]] | None = None
     adapt: Callable[[Any, Any], tuple[Any, ...] | None] | None = None

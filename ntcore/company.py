@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, Layout, hide, select
 from ntcore.moments import Moments
 from ntcore.program import staged
+from ntcore.record import Record, leaf, record
 from ntcore.source import Span
 
 
-@dataclass(frozen=True)
-class Beside:
+@record
+class Beside(Record):
     """What belongs to the examples of one batch.
 
     Attributes
@@ -30,33 +31,52 @@ class Beside:
         The first example that ``sides`` are of.
     """
 
-    masks: dict[int, Array]
-    positions: dict[int, Array]
-    asides: dict[int, Array]
-    sides: dict[int, Cov] = field(default_factory=dict)
+    masks: dict[int, Array] = leaf()
+    positions: dict[int, Array] = leaf()
+    asides: dict[int, Array] = leaf()
+    sides: dict[int, Cov] = leaf(default_factory=dict)
     start: int = 0
 
+    def cut(self, at: Place, span: Span) -> Beside:
+        """Return what belongs to some of the examples, without the masks of channels."""
+        after = span.after(self.start)
+        return Beside(
+            {},
+            {i: _cut(at, x, span, -1) for i, x in self.positions.items()},
+            {i: _cut_aside(at, x, span) for i, x in self.asides.items()},
+            {i: _cut_side(at, x, after) for i, x in self.sides.items()},
+        )
 
-@dataclass(frozen=True)
-class Company:
+
+@record
+class Company(Record):
     """What goes with the moments of one tile: some examples of both batches."""
 
     at: Place
-    besides: tuple[Beside, Beside]
-    spans: tuple[Span, Span]
-    same: Array | None = None
+    besides: tuple[Beside, Beside] = leaf()
+    spans: tuple[Span, Span] = ()  # type: ignore[assignment]
+    same: Array | None = leaf(default=None)
+
+    def cut(self) -> Company:
+        """Return the same company with the arrays of these examples and of no others."""
+        one, two = (b.cut(self.at, s) for b, s in self._both)
+        first, second = (Span(0, s.width, s.width) for s in self.spans)
+        return Company(self.at, (one, two), (first, second), self.same)
 
     def edge(self, edge: int, m: Moments) -> Moments:
         """Return the moments of an edge with what belongs to their examples."""
-        mask1, mask2 = (self._cut(b.positions.get(edge), s, -1) for b, s in self._both)
+        mask1, mask2 = (_cut(self.at, b.positions.get(edge), s, -1) for b, s in self._both)
         nngp = _hidden(self.at, m.nngp, mask1, mask2)
         ntk = None if m.ntk is None else _hidden(self.at, m.ntk, mask1, mask2)
-        side1, side2 = (self._side(b.sides.get(edge), s.after(b.start)) for b, s in self._both)
+        side1, side2 = (
+            _cut_side(self.at, b.sides[edge], s.after(b.start)) if edge in b.sides else None
+            for b, s in self._both
+        )
         return Moments(nngp, ntk, side1, side2, self.same, mask1, mask2)
 
     def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:
         """Return the inputs of the layer that writes an edge with what it reads of a pattern."""
-        aside1, aside2 = (self._aside(b.asides.get(output), s) for b, s in self._both)
+        aside1, aside2 = (_cut_aside(self.at, b.asides.get(output), s) for b, s in self._both)
         if aside1 is None or aside2 is None:
             return inputs
         return [replace(m, aside1=aside1, aside2=aside2) for m in inputs]
@@ -65,25 +85,28 @@ class Company:
     def _both(self) -> tuple[tuple[Beside, Span], ...]:
         return tuple(zip(self.besides, self.spans, strict=True))
 
-    def _cut(self, x: Array | None, span: Span, axis: int) -> Array | None:
-        return None if x is None else span.of(self.at, x, axis % x.ndim)
 
-    def _aside(self, x: Array | None, span: Span) -> Array | None:
-        return x if x is None or x.shape[0] == 1 else self._cut(x, span, 0)
-
-    def _side(self, side: Cov | None, span: Span) -> Cov | None:
-        return None if side is None else Cov(self._cut(side.data, span, -1), side.layout)
+def _cut(at: Place, x: Array | None, span: Span, axis: int) -> Array | None:
+    return None if x is None else span.of(at, x, axis % x.ndim)
 
 
-@dataclass(frozen=True)
+def _cut_aside(at: Place, x: Array | None, span: Span) -> Array | None:
+    return x if x is None or x.shape[0] == 1 else _cut(at, x, span, 0)
+
+
+def _cut_side(at: Place, side: Cov, span: Span) -> Cov:
+    return Cov(_cut(at, side.data, span, -1), side.layout)
+
+
+@record
 class Alone(Company):
     """A batch that passes through the network by itself: every block is the side of its edge.
 
     ``kept`` says what is to be collected of which edge in ``parts``.
     """
 
-    kept: dict[int, Layout] = field(default_factory=dict)
-    parts: dict[int, list[Array]] = field(default_factory=dict)
+    kept: dict[int, Layout] = leaf(default_factory=dict)
+    parts: dict[int, list[Array]] = leaf(default_factory=dict)
 
     def edge(self, edge: int, m: Moments) -> Moments:
         """Return the moments of an edge as the variances of both its batches, and keep them."""

@@ -159,10 +159,11 @@ def _company(job: Job, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]) -
 def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
     """Mark the pairs of a tile that are one example twice; None where there are none.
 
-    Where a tile is compiled, every tile gets a mask, so that one compilation serves them all.
+    Where a tile is compiled, every tile of one batch with itself gets a mask, so that one
+    compilation serves them all.
     """
     diagonal = job.same and tile.on_diagonal
-    if not diagonal and job.at.backend.stage is None:
+    if not job.same or (not diagonal and job.at.backend.stage is None):
         return None
     np = host().namespace
     i = np.arange(one.start, one.start + one.width)

@@ -86,10 +86,12 @@ class Table:
         The input entry that output entry ``m`` reads at tap ``t``; 0 where it reads none.
     valid : host array of booleans, ``(T, M')``, or None
         Whether it reads one; None where every entry does.
+    wraps : bool
+        Whether every row reads around its own seam: an index says that in one way for all rows.
     """
 
-    def __init__(self, index: Any) -> None:
-        self.index = index.clip(0)
+    def __init__(self, index: Any, wraps: bool = False) -> None:
+        self.index, self.wraps = index.clip(0), wraps
         self.valid = None if (index >= 0).all() else index >= 0
 
     @cached_property

@@ -14,17 +14,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
+from ntcore.below import Below
 from ntcore.cov import Cov, joined, layout_of, rows_of
 from ntcore.moments import Moments
 from ntcore.need import Need, Offsets
 from ntcore.plan import Edge, Plan
 from ntcore.planner import narrowed
-from ntcore.program import Company, Job, Move, Program, push
+from ntcore.program import Company, Job, Move, Program, push, staged
 from ntcore.source import Span
 
 #: A tile holds at least as many pairs where there are: they lie side by side in memory.
 PAIRS = 64
+#: The same where parts are compiled: fewer pairs and larger parts, of which there are fewer to
+#: prepare. Parts of different sizes are compiled each for itself.
+SWEPT_PAIRS, SWEPT, KINDS = 16, 32, 3
 #: Parts that compute more than this many times the entries of the whole are not worth it.
 OVERLAP = 1.25
 
@@ -86,21 +91,65 @@ class Parts:
         return self._rest.go_on({self._into: company.edge(self._into, whole)}, company)
 
     def _joined(self, found: list[Cov]) -> Cov:
-        return joined(self._at, found, self._layout, self._axis)
+        whole: Cov = staged(self._at, joined, (0, 2, 3))(self._at, found, self._layout, self._axis)
+        return whole
+
+
+class Swept(Parts):
+    """Parts that the backend computes one after the other in one compiled loop."""
+
+    def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
+        super().__init__(job, cut, needs)
+        self._job = job
+        enters = tuple((edge, source.moments) for edge, source in job.sources.items())
+        plans = narrowed(job.plan, cut.edge, needs)
+        self._each = tuple(
+            Below(
+                job.at, plan, cut.edge, enters, None if pool is None else (cut.start - 1, pool.ctx)
+            )
+            for plan, pool in zip(plans, self._pools, strict=True)
+        )
+
+    @property
+    def kinds(self) -> int:
+        """How many parts there are that differ in the sizes of their arrays."""
+        return len({tuple(e.entries for e in each.plan.edges) for each in self._each})
+
+    def __len__(self) -> int:
+        return 1
+
+    def part(self, part: int, one: Span, two: Span, company: Company) -> Any:
+        """Push one tile through the layers below the cut, for all parts."""
+        at, sources = self._at, self._job.sources.items()
+        arrays = {edge: source.arrays(at, "cross", one, two) for edge, source in sources}
+        sweep = at.backend.require("sweep", "computing in parts")
+        return sweep(self._each, (self._job.layers, arrays, company.cut()))
+
+    def join(self, found: list[Any], company: Company) -> dict[int, Moments]:
+        """Put the parts of a tile together and push them through the layers above the cut."""
+        return super().join(found[0], company)
 
 
 def make_program(job: Job, budget: int) -> Program | Parts:
     """Return the program of the cross block, in parts where a tile exceeds a budget of bytes."""
     whole = Program(job, "cross")
-    if job.traced or job.at.backend.stage is not None:
+    compiled = job.traced or job.at.backend.stage is not None
+    if compiled and job.at.backend.sweep is None:
         return whole
-    pairs = max(1, min(PAIRS, job.counts[0] * job.counts[1]))
+    pairs = max(1, job.counts[0] * job.counts[1])
+    if not job.traced:
+        pairs = min(pairs, SWEPT_PAIRS if compiled else PAIRS)
     pieces = math.ceil(whole.widest * pairs * job.plan.blocks * job.plan.itemsize / budget)
     cut = _cut(job.plan) if pieces > 1 else None
     if cut is None:
         return whole
-    needs = tuple(_groups(job.plan, cut, pieces))
-    return Parts(job, cut, needs) if len(needs) > 1 else whole
+    needs = tuple(_groups(job.plan, cut, min(pieces, SWEPT) if compiled else pieces))
+    if len(needs) == 1:
+        return whole
+    if not compiled:
+        return Parts(job, cut, needs)
+    swept = Swept(job, cut, needs)
+    return swept if swept.kinds <= KINDS else whole
 
 
 # --- where to cut -------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ class Company(Protocol):
     def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:
         """Return the inputs of the layer that writes an edge with what it reads of a pattern."""
 
+    def cut(self) -> Company:
+        """Return the same company with the arrays of these examples and of no others."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -114,4 +114,4 @@ def at_second(at: Place, x: Array, layout: Layout) -> Array:
 @lru_cache(maxsize=1024)
 def _second(axis: Axis) -> Table:
     """Return which second position every entry of an axis compares."""
-    return Table(positions(axis)[1].reshape(1, -1))
+    return Table(positions(axis)[1].reshape(1, -1), wraps=True)

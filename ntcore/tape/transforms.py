@@ -58,6 +58,7 @@ def _backend_on(tape: Tape) -> Backend:
         jit=None,
         scan=None,
         stage=None,
+        sweep=None,
     )
 
 

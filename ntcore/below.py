@@ -1,0 +1,68 @@
+"""What leads to a part of one edge, as a function of arrays and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ntcore.backend import Array, Place
+from ntcore.layers.base import Layer
+from ntcore.moments import Context, Moments
+from ntcore.plan import Plan
+from ntcore.program import Company, Job, Move, Program, push
+from ntcore.source import Enter, Source, Span
+
+Arrays = tuple[Array | None, ...]
+
+#: The arrays of a tile have been cut out of their batches.
+NOWHERE = Span(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A source whose arrays are those of one tile."""
+
+    tile: Arrays
+    moments: Enter
+
+    def arrays(self, at: Place, block: str, one: Span, two: Span) -> Arrays:
+        """Return the arrays of the tile."""
+        return self.tile
+
+
+@dataclass(frozen=True)
+class Below:
+    """The layers that lead to a part of an edge, which a backend may compile as one.
+
+    Attributes
+    ----------
+    at : Place
+        Where.
+    plan : Plan
+        What leads to the part.
+    edge : int
+        The edge.
+    enters : tuple
+        Input edges, and the function from the arrays of each to its moments.
+    pool : tuple or None
+        The step of the layer that takes the part, and its circumstances.
+    """
+
+    at: Place
+    plan: Plan
+    edge: int
+    enters: tuple[tuple[int, Enter], ...]
+    pool: tuple[int, Context] | None
+
+    def __call__(
+        self, layers: tuple[Layer, ...], arrays: dict[int, Arrays], company: Company
+    ) -> Moments:
+        """Push the arrays of one tile through all layers."""
+        sources: dict[int, Source] = {
+            edge: Held(arrays[edge], enter) for edge, enter in self.enters
+        }
+        job = Job(self.plan, layers, sources, self.at, (0, 0), False, True, frozenset())
+        below = Program(job, "cross").run(NOWHERE, NOWHERE, company)[self.edge]
+        if self.pool is None:
+            return below
+        step, ctx = self.pool
+        return push(Move(ctx, layers[step], (self.edge,), -1, ()), below)
