@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 from collections.abc import Callable
 from functools import partial
@@ -61,6 +62,18 @@ def test_trees_of_outputs(backend: Library) -> None:
     close(backend, found["mean"], TABLE["tree"]["mean"])
     for got, want in zip(found["pair"], TABLE["tree"]["pair"], strict=True):
         close(backend, got, want)
+
+
+def test_kernels_of_several_outputs(backend: Library) -> None:
+    params = mapped(backend.asarray, cases.mlp_params())
+    f = function(backend, lambda xp, p, x: (cases.mlp(xp, p, x), [cases.mlp(xp, p, 2.0 * x)]))
+    args = (backend.asarray(cases.X1), backend.asarray(cases.X2))
+    one, (two,) = nt.empirical_kernel_fn(f)(*args, None, params)
+    assert one._fields == two._fields == ("nngp", "ntk") and type(one) is type(two)
+    ntk = nt.empirical_kernel_fn(f)(*args, "ntk", params)
+    close(backend, two.ntk, backend.to_numpy(ntk[1][0]))
+    copied = pickle.loads(pickle.dumps(one))
+    close(backend, copied.nngp, backend.to_numpy(one.nngp))
 
 
 # --- a small problem for everything else ---------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from ntcore.backend import Backend, backend_of
 from ntcore.empirical.axes import contraction
-from ntcore.empirical.ntk import NtkImplementation, empirical_kernel_fn, named, names_of
+from ntcore.empirical.ntk import NtkImplementation, empirical_kernel_fn, names_of, together
 from ntcore.empirical.samples import Samples
 from ntcore.empirical.tree import flatten
 from ntcore.errors import ArgumentError
@@ -111,8 +111,8 @@ def monte_carlo_kernel_fn(
                 progress(done, counts[-1])
             if done in counts:
                 mean = _combined(lambda s, _: s / done, sums, sums)  # noqa: B023
-                found = [_stored(mean[name], store_on_device) for name in names]
-                yield found[0] if isinstance(get, str) else named(names, found)
+                found = {name: _stored(mean[name], store_on_device) for name in names}
+                yield found[get] if isinstance(get, str) else together(found)
 
     def kernel_fn(x1: Any, x2: Any = None, get: Any = None, **apply_fn_kwargs: Any) -> Any:
         found = averages(x1, x2, get, apply_fn_kwargs)

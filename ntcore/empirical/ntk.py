@@ -5,11 +5,13 @@ from __future__ import annotations
 import enum
 from collections import namedtuple
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ntcore.backend import Array
 from ntcore.empirical.axes import Contraction, contraction
 from ntcore.empirical.driver import Call, Settings, nngp_of, ntk_of
+from ntcore.empirical.tree import flatten
 from ntcore.errors import ArgumentError
 
 
@@ -153,7 +155,7 @@ def empirical_kernel_fn(
     -------
     callable
         ``kernel_fn(x1, x2, get, params, **kwargs)``; ``get`` is ``'nngp'``, ``'ntk'``, or a tuple
-        of them, or None for both, which return a named tuple.
+        of them, or None for both, which return a named tuple in place of each output.
     """
     given = (trace_axes, diagonal_axes)
     functions = {
@@ -164,16 +166,16 @@ def empirical_kernel_fn(
     }
 
     def kernel_fn(x1: Any, x2: Any, get: Any, params: Any, **apply_fn_kwargs: Any) -> Any:
-        names = names_of(get)
-        found = [functions[name](x1, x2, params, **apply_fn_kwargs) for name in names]
-        return found[0] if isinstance(get, str) else named(names, found)
+        found = {name: functions[name](x1, x2, params, **apply_fn_kwargs) for name in names_of(get)}
+        return found[get] if isinstance(get, str) else together(found)
 
     return kernel_fn
 
 
 def names_of(get: Any) -> tuple[str, ...]:
     """Return the kernels that ``get`` asks for."""
-    names = ("nngp", "ntk") if get is None else (get,) if isinstance(get, str) else tuple(get)
+    given = ("nngp", "ntk") if get is None else (get,) if isinstance(get, str) else get
+    names = tuple(given) if isinstance(given, (tuple, list)) else ()
     wrong = [name for name in names if name not in ("nngp", "ntk")]
     if wrong or not names:
         raise ArgumentError(
@@ -183,9 +185,23 @@ def names_of(get: Any) -> tuple[str, ...]:
     return names
 
 
-def named(names: tuple[str, ...], values: list[Array]) -> Any:
-    """Return kernels as a named tuple."""
-    return namedtuple("EmpiricalKernel", names)(*values)
+def together(kernels: dict[str, Any]) -> Any:
+    """Return trees of kernels as one tree of named tuples."""
+    leaves = [flatten(None, tree)[0] for tree in kernels.values()]
+    structure = flatten(None, next(iter(kernels.values())))[1]
+    made = _tuple_of(tuple(kernels))
+    return structure.unflatten([made(*each) for each in zip(*leaves, strict=True)])
+
+
+@cache
+def _tuple_of(names: tuple[str, ...]) -> Any:
+    """Return the class of named tuples with these fields; they can be pickled."""
+    again: dict[str, Any] = {"__reduce__": lambda self: (_remade, (names, tuple(self)))}
+    return type("EmpiricalKernel", (namedtuple("EmpiricalKernel", names),), again)
+
+
+def _remade(names: tuple[str, ...], values: tuple[Array, ...]) -> Any:
+    return _tuple_of(names)(*values)
 
 
 def _settings(
@@ -198,6 +214,7 @@ def _settings(
             f"implementation={implementation!r} is unknown; it is one of "
             f"{', '.join(str(i) for i in NtkImplementation.__members__)}."
         ) from None
-    if budget is not None and not (isinstance(budget, (int, float)) and budget > 0):
+    number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
+    if budget is not None and not (number and budget > 0):
         raise ArgumentError(f"memory_budget={budget!r} must be a positive number of bytes.")
     return Settings(asked, vmap_axes, chosen.name.lower(), budget)

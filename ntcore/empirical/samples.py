@@ -31,7 +31,7 @@ class Samples:
     init_fn, apply_fn : callable
         The networks.
     kernel_fn : callable
-        Their kernels, ``(x1, x2, names, params, **kwargs)``.
+        Their kernels, ``(x1, x2, name, params, **kwargs)``.
     x1, x2, kwargs
         Its arguments.
     names : tuple of str
@@ -124,8 +124,7 @@ class Samples:
         if self.splits:
             found = self._in_blocks(x1, x2, params, kwargs)
         else:
-            whole = self.kernel_fn(x1, x2, self.names, params, **kwargs)
-            found = {name: getattr(whole, name) for name in self.names}
+            found = {name: self.kernel_fn(x1, x2, name, params, **kwargs) for name in self.names}
         back = None if device is None else home
         return {name: _moved(self.backend, kernel, back) for name, kernel in found.items()}
 
@@ -145,14 +144,16 @@ class Samples:
 
     def _in_blocks(self, x1: Any, x2: Any, params: Any, kwargs: dict[str, Any]) -> Kernels:
         second = x1 if x2 is None else x2
-        rows = []
-        for one in _spans(x1, self.batch_size):
-            row = [
-                self.kernel_fn(_cut(x1, one), _cut(second, two), self.names, params, **kwargs)
-                for two in _spans(second, self.batch_size)
-            ]
-            rows.append({name: _joined([getattr(k, name) for k in row], 1) for name in self.names})
-        return {name: _joined([row[name] for row in rows], 0) for name in self.names}
+        spans = [list(_spans(x, self.batch_size)) for x in (x1, second)]
+        found = {}
+        for name in self.names:
+            rows = [
+                [self.kernel_fn(_cut(x1, i), _cut(second, j), name, params, **kwargs)
+                 for j in spans[1]]
+                for i in spans[0]
+            ]  # fmt: skip
+            found[name] = _joined([_joined(row, 1) for row in rows], 0)
+        return found
 
     # devices
 
