@@ -13,6 +13,7 @@ from ntcore.errors import ShapeError
 from ntcore.inputs import leaves_of, map_tree, of_sizes
 from ntcore.layers.base import Layer, Run
 from ntcore.layers.fan import FanOut
+from ntcore.layers.weights import check_made_for
 from ntcore.masked import MaskedArray, with_mask, zeroed
 from ntcore.network import Parallel, Repeat, Serial, Tree, parts, walk
 from ntcore.record import Record, iter_leaves
@@ -179,7 +180,11 @@ def _layer(
         layer.draw(at, now.rng, *values),
     )
     mask, shape = _mask(layer, at, inputs)
-    out = layer.apply(run, params, *values)
+    try:
+        out = layer.apply(run, params, *values)
+    except Exception:
+        check_made_for(layer, at, params, _sizes_for(layer, values)[0])
+        raise
     if mask is not None and shape is not None:
         users = at.xp.permute_dims(mask, shape.axes.inverse)
         out = zeroed(at, out, users)
@@ -262,9 +267,8 @@ def _members(node: Record, params: Params) -> list[tuple[Record, Params]]:
     if isinstance(node, Repeat):
         return [(child, _entry(params, i)) for i, child in enumerate(members)]
     if not isinstance(params, (tuple, list)) or len(params) != len(members):
-        got = (
-            f"{len(params)} entries" if isinstance(params, (tuple, list)) else type(params).__name__
-        )
+        several = isinstance(params, (tuple, list))
+        got = f"{len(params)} entries" if several else type(params).__name__
         raise ShapeError(
             f"{type(node).__name__.lower()} has {len(members)} members but its parameters are "
             f"{got}; pass what init_fn returned."
@@ -273,8 +277,7 @@ def _members(node: Record, params: Params) -> list[tuple[Record, Params]]:
 
 
 def _stacked(at: Place, node: Repeat, params: list[Params]) -> Params:
-    sizes = [[tuple(w.shape) for w in iter_leaves(p)] for p in params]
-    if any(s != sizes[0] for s in sizes):
+    if len({tuple(tuple(w.shape) for w in iter_leaves(p)) for p in params}) > 1:
         raise ShapeError(
             f"{node!r} has parameters of different shapes from one time to the next; repeat "
             "layers whose output has the same shape as their input, or write them out in serial."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 import ntcore as nt
-from ntcore import errors, stax
+from ntcore import stax
 from ntcore.conformance.fixtures import Library
 from tests.empirical_problems import TABLE, cases, close, function, mapped
 
@@ -136,55 +135,3 @@ def test_functions_that_mix_examples_are_differentiated_whole(
     mix = np.eye(4) - np.array([[1, 1, 0, 0]] * 4)
     design = mix @ np.concatenate([cases.X1, np.ones((4, 1))], axis=1)
     close(backend, found, (design @ design.T)[:, :, None, None] * np.eye(2))
-
-
-# --- what is refused -----------------------------------------------------------------------------
-
-
-def refusal(kind: type, words: str, call: Callable, *args: Any) -> None:
-    with pytest.raises(kind, match=words) as caught:
-        call(*args)
-    assert str(caught.value).count("\n") == 0
-
-
-def test_bad_functions_are_refused(backend: Library, problem: Any) -> None:
-    params, x1, x2 = problem
-    astype = backend.xp.astype
-
-    def integers(p: Any, x: Any) -> Any:
-        y = affine(p, x)
-        own = y.__array_namespace__() if hasattr(y, "__array_namespace__") else backend.xp
-        return own.astype(y, own.int32) if own is not backend.xp else astype(y, backend.xp.int32)
-
-    def not_finite(p: Any, x: Any) -> Any:
-        return affine(p, x) * float("nan")
-
-    def changes(p: Any, x: Any) -> Any:
-        x[0, 0] = 1.0
-        return affine(p, x)
-
-    one = partial(nt.empirical_ntk_fn, implementation=1)
-    refusal(errors.DerivativeError, "returns .*int32", one(integers), x1, None, params)
-    refusal(errors.NotFiniteError, "NaN", one(not_finite), x1, x2, params)
-    kind = TypeError if backend.name == "jax" else errors.DerivativeError
-    with pytest.raises(kind, match=r"in place|immutable"):
-        one(changes)(x1, None, params)
-
-
-def test_bad_arguments_are_refused(backend: Library, problem: Any) -> None:
-    params, x1, x2 = problem
-    make = nt.empirical_ntk_fn
-    refusal(errors.ArgumentError, "implementation", make, affine, (-1,), (), None, 7)
-    refusal(errors.ArgumentError, "contract", lambda: make(affine, contract="sum"))
-    refusal(errors.ArgumentError, "trace_axes", make(affine, (5,)), x1, x2, params)
-    refusal(errors.ArgumentError, "both|one of them", make(affine, (1,), (1,)), x1, x2, params)
-    refusal(errors.ShapeError, "one size", make(affine, (-1,), (0,)), x1, x2, params)
-    refusal(errors.ArgumentError, "params", make(affine), x1, x2, None)
-    refusal(errors.ArgumentError, "params holds no array", make(affine), x1, x2, ())
-    refusal(errors.ArgumentError, "f is a", make(3), x1, x2, params)
-    tight = make(affine, (), memory_budget=100)
-    refusal(errors.ArgumentError, "memory_budget", tight, x1, x2, params)
-    uneven = make(lambda p, x: affine(p, x["a"]))
-    refusal(errors.ShapeError, "examples", uneven, {"a": x1, "b": x2}, None, params)
-    kernel_fn = nt.empirical_kernel_fn(affine)
-    refusal(errors.ArgumentError, "get", kernel_fn, x1, x2, "cov1", params)

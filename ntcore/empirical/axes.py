@@ -64,12 +64,16 @@ def contraction(trace_axes: Any, diagonal_axes: Any, contract: str | None) -> Co
 
 def _integers(axes: Any, name: str) -> tuple[int, ...]:
     given = (axes,) if isinstance(axes, int) else axes
-    if not isinstance(given, Sequence) or not all(isinstance(a, int) for a in given):
+    if not isinstance(given, Sequence) or not all(type(a) is int for a in given):
         raise ArgumentError(f"{name}={axes!r} must be an integer or a tuple of integers.")
     return tuple(given)
 
 
 def _normal(axes: tuple[int, ...], ndim: int, name: str) -> set[int]:
+    if axes and not ndim:
+        raise ArgumentError(
+            f"{name} names axis {axes[0]} but f puts out a number without axes; pass {name}=()."
+        )
     for axis in axes:
         if not -ndim <= axis < ndim:
             raise ArgumentError(
@@ -138,6 +142,11 @@ class Outputs:
         if self.batch_role == TRACED:
             means *= kernel.shape[0]
             kernel = xp.sum(kernel, axis=0)
+        if not means:
+            raise ShapeError(
+                "the trace is a mean over axes of the output that hold no entries; leave them out "
+                "of trace_axes."
+            )
         front: list[Any] = []
         if self.batch is not None and self.batch_role != TRACED:
             front = ["n"] if self.paired else ["n1", "n2"]

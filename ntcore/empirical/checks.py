@@ -9,8 +9,9 @@ from typing import Any
 
 from ntcore import tape
 from ntcore.backend import Array, Backend, host
-from ntcore.empirical.function import Batch, Bound, outputs_at
-from ntcore.errors import DerivativeError, NotFiniteError, ShapeError
+from ntcore.empirical.batches import Batch
+from ntcore.empirical.function import Bound, outputs_at
+from ntcore.errors import DerivativeError, DTypeError, NotFiniteError, NtcoreError, ShapeError
 
 Shape = tuple[int, ...]
 
@@ -47,26 +48,102 @@ def checked(fn: Bound, batch: Batch, compiled: dict[Any, Any] | None = None) -> 
         If one of them holds NaN or infinity.
     """
     found = forward(fn, batch, compiled)
+    check_real(fn, found)
     for y in found:
-        if not fn.backend.owns(y):
-            raise DerivativeError(
-                f"f returns a {type(y).__name__} among its outputs; return arrays, or a tree of "
-                "them."
-            )
-        xp = fn.backend.namespace
-        if not xp.isdtype(y.dtype, "real floating"):
-            raise DerivativeError(
-                f"f returns {y.dtype} numbers, which have no derivative; return real "
-                "floating-point arrays."
-            )
         if not _is_finite(fn.backend, y):
             raise NotFiniteError(
                 "f returns NaN or infinity, so that its kernel is not defined; look at its "
                 "parameters and inputs."
             )
+    return found
+
+
+def check_real(fn: Bound, found: list[Array]) -> None:
+    """Refuse outputs that have no derivative.
+
+    Raises
+    ------
+    DerivativeError
+        If one is not a real floating-point array, or there is none.
+    """
+    for y in found:
+        if not fn.backend.namespace.isdtype(y.dtype, "real floating"):
+            raise DerivativeError(
+                f"f returns {y.dtype} numbers, which have no derivative; return real "
+                "floating-point arrays."
+            )
     if not found:
         raise DerivativeError("f returns no array; return at least one.")
+
+
+def checked_outputs(
+    fn: Bound, batches: list[Batch], compiled: dict[Any, Any] | None = None
+) -> list[list[Array]]:
+    """Return the outputs for one batch, or for two that correspond.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        If the second batch, or its outputs, are not like the first.
+    DerivativeError, NotFiniteError
+        As :func:`checked` and :func:`unchanged`.
+    """
+    with unchanged(*((fn, b) for b in batches)):
+        found = [checked(fn, batches[0], compiled)]
+        if len(batches) == 2:
+            _check_inputs(*batches)
+            found.append(_second(fn, batches, compiled))
+            _check_alike(*found)
     return found
+
+
+def _second(fn: Bound, batches: list[Batch], compiled: dict[Any, Any] | None) -> list[Array]:
+    try:
+        return checked(fn, batches[1], compiled)
+    except NtcoreError:
+        raise
+    except Exception as error:
+        shapes = [[tuple(x.shape) for x in b.part(0, 0).leaves] for b in batches]
+        if shapes[0] == shapes[1]:
+            raise
+        one, two = ([tuple(x.shape) for x in b.leaves] for b in batches)
+        raise ShapeError(
+            f"f takes x1, of shapes {one}, but not x2, of shapes {two}: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+
+
+def _check_inputs(one: Batch, two: Batch) -> None:
+    """Refuse a second batch of another kind than the first."""
+    if one.key[0] != two.key[0]:
+        raise ShapeError("x2 is another tree than x1; give arrays in the same structure.")
+    for a, b in zip(one.leaves, two.leaves, strict=False):
+        if a.ndim != b.ndim:
+            raise ShapeError(
+                f"x1 has shape {tuple(a.shape)} and x2 {tuple(b.shape)}; give them the same axes."
+            )
+        if a.dtype != b.dtype:
+            raise DTypeError(f"x1 holds {a.dtype} and x2 {b.dtype}; give both in one data type.")
+
+
+def check_counts(examples: int, outputs: list[Array], axes: list[int | None]) -> None:
+    """Refuse outputs that hold another number of examples than the inputs.
+
+    Raises
+    ------
+    ShapeError
+        If an axis is not there, or of another size.
+    """
+    for y, axis in zip(outputs, axes, strict=True):
+        if axis is None:
+            continue
+        if not -y.ndim <= axis < y.ndim:
+            raise ShapeError(f"vmap_axes names axis {axis} of an output that has {y.ndim} axes.")
+        if y.shape[axis] != examples:
+            raise ShapeError(
+                f"vmap_axes puts the examples on axis {axis} of an output of shape "
+                f"{tuple(y.shape)}, but x holds {examples}; name the axis where f puts them."
+            )
 
 
 def _is_finite(backend: Backend, y: Array) -> bool:
@@ -166,7 +243,7 @@ def _stand_in_agrees(fn: Bound, batch: Batch) -> bool:
             return False
 
 
-def check_alike(one: list[Array], two: list[Array]) -> None:
+def _check_alike(one: list[Array], two: list[Array]) -> None:
     """Refuse two batches whose outputs do not correspond."""
     for a, b in zip(one, two, strict=True):
         if a.ndim != b.ndim:

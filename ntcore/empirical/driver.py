@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ntcore.backend import Array, Backend, Place
+from ntcore.backend import Array, Backend, Place, host
 from ntcore.empirical.axes import FREE, Contraction, Outputs, outputs_of
-from ntcore.empirical.checks import check_alike, checked, independent, unchanged
+from ntcore.empirical.batches import Batch, batch_of, split_axes
+from ntcore.empirical.checks import check_counts, checked_outputs, independent
 from ntcore.empirical.contract import Formed
-from ntcore.empirical.function import Batch, Bound, batch_of, bind, split_axes
+from ntcore.empirical.function import Bound, bind
 from ntcore.empirical.inner import products
 from ntcore.empirical.plan import computed
 from ntcore.empirical.states import of_second
@@ -43,7 +44,7 @@ def ntk_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     """Return the NTK, a tree of the structure of the outputs."""
     fn = bind(call.f, call.params, call.x1)
     batches = batches_of(fn.backend, call, settings.vmap_axes)
-    outputs = _outputs(fn, batches, compiled)
+    outputs = checked_outputs(fn, batches, compiled)
     axes = _examples(fn, batches, outputs, settings.vmap_axes, compiled)
     shapes = [[tuple(y.shape) for y in found] for found in outputs]
     del outputs
@@ -52,14 +53,6 @@ def ntk_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
         for which in range(len(axes))
     ]
     return fn.outputs[0].unflatten(found)
-
-
-def _outputs(fn: Bound, batches: list[Batch], compiled: dict[Any, Any]) -> list[list[Array]]:
-    """Return the outputs for each batch, checked."""
-    with unchanged(*((fn, b) for b in batches)):
-        outputs = [checked(fn, b, compiled) for b in batches]
-    check_alike(outputs[0], outputs[-1])
-    return outputs
 
 
 def _ntk_of_output(
@@ -75,15 +68,26 @@ def _ntk_of_output(
     outs = [outputs_of(_without(s[which], out), settings.contraction, out) for s in shapes]
     _check_pairs([v.count for v in views], outs)
     pair = (views[0], views[-1]), (outs[0], outs[-1])
-    found = computed(*pair, settings.implementation, settings.memory_budget)
+    if 0 in (*outs[0].counts, *outs[-1].counts, *(v.count for v in views)):
+        found = _nothing(*pair)
+    else:
+        found = computed(*pair, settings.implementation, settings.memory_budget)
     return outs[0].assemble(fn.backend.namespace, found, outs[-1])
+
+
+def _nothing(views: tuple[View, View], outs: tuple[Outputs, Outputs]) -> Array:
+    """Return the kernel where there are no examples, or no outputs."""
+    (one, two), at = outs, views[0].place
+    examples = [v.count for v in views][: 1 if one.paired else 2]
+    shape = (*examples, one.counts[0], one.counts[1], two.counts[1])
+    return at.asarray(host().namespace.zeros(shape))
 
 
 def nngp_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     """Return products of outputs, a tree of the structure of the outputs."""
     fn = bind(call.f, call.params, call.x1)
     batches = batches_of(fn.backend, call, None)
-    outputs = _outputs(fn, batches, compiled)
+    outputs = checked_outputs(fn, batches, compiled)
     pairs = zip(outputs[0], outputs[-1], strict=True)
     return fn.outputs[0].unflatten([_outer(fn.backend, a, b, settings) for a, b in pairs])
 
@@ -140,12 +144,12 @@ def _examples(
         if not alone:
             return [None] * count
     where = split_axes(axes)[1]
-    if isinstance(where, int):
-        return [where] * count
-    named = flatten(None, where)[0]
+    named = [where] * count if isinstance(where, int) else list(flatten(None, where)[0])
     if len(named) != count:
         raise ShapeError(f"vmap_axes names {len(named)} outputs but f has {count}.")
-    return list(named)
+    for batch, found in zip(batches, outputs, strict=True):
+        check_counts(batch.count, found, named)
+    return named
 
 
 def _check_pairs(counts: list[int], outs: list[Outputs]) -> None:

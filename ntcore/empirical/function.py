@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ntcore import tape
 from ntcore.backend import Array, Backend, backend_of, loaded
-from ntcore.empirical.tree import flatten, prefix
-from ntcore.errors import ArgumentError, BackendError, DerivativeError, ShapeError
+from ntcore.empirical.batches import Batch
+from ntcore.empirical.tree import flatten, hashable, is_array
+from ntcore.errors import ArgumentError, BackendError, DerivativeError
 from ntcore.record import Record
 
 
@@ -113,7 +114,7 @@ def bind(f: Any, params: Any, x: Any) -> Bound:
         )
     theta = [backend.asarray(leaves[i], None, None) for i in trained]
     others = {i: leaf for i, leaf in enumerate(leaves) if i not in set(trained)}
-    arrays = [i for i, leaf in others.items() if _is_array(leaf)]
+    arrays = [i for i, leaf in others.items() if is_array(leaf)]
 
     def call(theta: Sequence[Any], constants: Sequence[Any], x: Any, kwargs: dict[str, Any]) -> Any:
         full = {**others, **dict(zip(trained, theta, strict=True))}
@@ -121,7 +122,7 @@ def bind(f: Any, params: Any, x: Any) -> Bound:
         values = structure.unflatten([full[i] for i in range(len(leaves))])
         return made.apply(values, x, **kwargs)
 
-    static = tuple(_hashable(leaf) for i, leaf in others.items() if i not in arrays)
+    static = tuple(hashable(leaf) for i, leaf in others.items() if i not in arrays)
     return Bound(
         backend,
         theta,
@@ -134,7 +135,7 @@ def bind(f: Any, params: Any, x: Any) -> Bound:
 
 def _backend_of(params: Any, x: Any) -> Backend:
     candidates = [leaf for tree in (params, x) for leaf in _leaves(tree)]
-    arrays = [a for a in candidates if _is_array(a)]
+    arrays = [a for a in candidates if is_array(a)]
     if not arrays:
         raise BackendError("neither params nor x holds an array; pass the arrays that f takes.")
     found = [backend_of(a) for a in arrays]
@@ -160,119 +161,8 @@ def _leaves(tree: Any) -> list[Any]:
     return flatten(None, tree)[0]
 
 
-def _is_array(x: object) -> bool:
-    return any(backend.owns(x) for backend in loaded())
-
-
 def _differentiable(backend: Backend, x: Any) -> bool:
-    return _is_array(x) and bool(backend_of(x).namespace.isdtype(x.dtype, "real floating"))
-
-
-def _hashable(x: Any) -> Any:
-    try:
-        hash(x)
-    except TypeError:
-        return id(x)
-    return x
-
-
-# --- batches -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The arguments of a function for several examples.
-
-    Attributes
-    ----------
-    leaves : list of array
-        Leaves of ``x``, then of the keyword arguments that are arrays.
-    axes : tuple of int or None
-        Where each leaf has the examples; None where it has none.
-    rebuild : callable
-        From leaves to ``(x, kwargs)``.
-    key : tuple
-        Hashable description of ``rebuild``.
-    """
-
-    leaves: list[Any]
-    axes: tuple[int | None, ...]
-    rebuild: Callable[[Sequence[Any]], tuple[Any, dict[str, Any]]]
-    key: tuple[Any, ...]
-
-    @property
-    def count(self) -> int:
-        """Number of examples."""
-        sizes = {x.shape[a] for x, a in zip(self.leaves, self.axes, strict=True) if a is not None}
-        if len(sizes) != 1:
-            raise ShapeError(
-                f"the arrays of a batch hold {sorted(sizes)} examples; give every array of x the "
-                "same number, or name the axes of the examples in vmap_axes."
-            )
-        return int(sizes.pop())
-
-    def part(self, start: int, stop: int) -> Batch:
-        """Return some of the examples."""
-        cut = [
-            x if a is None else x[(*(slice(None),) * a, slice(start, stop), ...)]
-            for x, a in zip(self.leaves, self.axes, strict=True)
-        ]
-        return replace(self, leaves=cut)
-
-
-def batch_of(backend: Backend, x: Any, kwargs: dict[str, Any], axes: Any) -> Batch:
-    """Return the arguments of a call as a batch.
-
-    Parameters
-    ----------
-    axes : None, int or tuple
-        ``vmap_axes``: an axis for every array of ``x``, or ``(axes of x, axes of outputs, axes of
-        keyword arguments)``.
-    """
-    leaves, structure = flatten(backend, x)
-    if not leaves or not all(_is_array(leaf) and leaf.ndim for leaf in leaves):
-        raise ShapeError(
-            "x must be an array, or a tree of arrays, with an axis of examples; give at least one "
-            "axis."
-        )
-    in_axes, _, kw_axes = split_axes(axes)
-    where: list[int | None] = prefix(structure.unflatten(leaves), in_axes)
-    named = sorted(k for k, v in kwargs.items() if _is_array(v))
-    arrays = [kwargs[k] for k in named]
-    rest = {k: v for k, v in kwargs.items() if k not in named}
-
-    def rebuild(values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
-        keywords = dict(zip(named, values[len(leaves) :], strict=True))
-        return structure.unflatten(values[: len(leaves)]), {**rest, **keywords}
-
-    kw_where = [kw_axes.get(k) if isinstance(kw_axes, dict) else None for k in named]
-    every = [*(backend.asarray(leaf, None, None) for leaf in leaves), *arrays]
-    ndims = [leaf.ndim for leaf in every]
-    normal = tuple(
-        None if a is None else a % n for a, n in zip([*where, *kw_where], ndims, strict=True)
-    )
-    key = (structure, tuple(named), tuple((k, _hashable(v)) for k, v in sorted(rest.items())))
-    return Batch(every, normal, rebuild, key)
-
-
-def split_axes(axes: Any) -> tuple[Any, Any, Any]:
-    """Return the axes of inputs, outputs and keyword arguments that ``vmap_axes`` names.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither an integer nor a tuple of three.
-    """
-    if axes is None:
-        return 0, 0, {}
-    if isinstance(axes, int):
-        return axes, axes, {}
-    if isinstance(axes, tuple) and len(axes) == 3:
-        return axes
-    raise ArgumentError(
-        f"vmap_axes={axes!r} must be None, an integer, or a tuple (axes of x, axes of outputs, "
-        "axes of keyword arguments)."
-    )
+    return is_array(x) and bool(backend_of(x).namespace.isdtype(x.dtype, "real floating"))
 
 
 # --- calling -------------------------------------------------------------------------------------
@@ -289,7 +179,19 @@ def outputs_at(fn: Bound, theta: Any, constants: Any, batch: Batch, leaves: Any)
     x, kwargs = batch.rebuild(leaves)
     found, structure = flatten(fn.backend, fn.call(theta, constants, x, kwargs))
     fn.outputs[:] = [structure]
-    return list(found)
+    return [_output(fn.backend, on, y) for y in found]
+
+
+def _output(backend: Backend, on: tape.Tape | None, y: Any) -> Any:
+    """Return one output as an array of the library, on the tape where there is one."""
+    if isinstance(y, tape.Traced) or backend.owns(y):
+        return y if on is None else _on(on, y)
+    if is_array(y) and backend_of(y).library in backend.adopts:
+        return backend.asarray(y, None, None)
+    raise DerivativeError(
+        f"f returns a {type(y).__name__} among its outputs; return {backend.library} arrays, or a "
+        "tree of them."
+    )
 
 
 def _all_on(on: tape.Tape, values: Sequence[Any]) -> list[tape.Traced]:

@@ -112,7 +112,7 @@ def monte_carlo_kernel_fn(
             if done in counts:
                 mean = _combined(lambda s, _: s / done, sums, sums)  # noqa: B023
                 found = {name: _stored(mean[name], store_on_device) for name in names}
-                yield found[get] if isinstance(get, str) else together(found)
+                yield found[names[0]] if isinstance(get, str) else together(found)
 
     def kernel_fn(x1: Any, x2: Any = None, get: Any = None, **apply_fn_kwargs: Any) -> Any:
         found = averages(x1, x2, get, apply_fn_kwargs)

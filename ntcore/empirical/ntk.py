@@ -166,8 +166,9 @@ def empirical_kernel_fn(
     }
 
     def kernel_fn(x1: Any, x2: Any, get: Any, params: Any, **apply_fn_kwargs: Any) -> Any:
-        found = {name: functions[name](x1, x2, params, **apply_fn_kwargs) for name in names_of(get)}
-        return found[get] if isinstance(get, str) else together(found)
+        names = names_of(get)
+        found = {name: functions[name](x1, x2, params, **apply_fn_kwargs) for name in names}
+        return found[names[0]] if isinstance(get, str) else together(found)
 
     return kernel_fn
 
@@ -175,7 +176,7 @@ def empirical_kernel_fn(
 def names_of(get: Any) -> tuple[str, ...]:
     """Return the kernels that ``get`` asks for."""
     given = ("nngp", "ntk") if get is None else (get,) if isinstance(get, str) else get
-    names = tuple(given) if isinstance(given, (tuple, list)) else ()
+    names = tuple(str(g).lower() for g in given) if isinstance(given, (tuple, list)) else ()
     wrong = [name for name in names if name not in ("nngp", "ntk")]
     if wrong or not names:
         raise ArgumentError(

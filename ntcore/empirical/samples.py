@@ -13,8 +13,9 @@ from typing import Any
 
 from ntcore.backend import Backend, backend_of
 from ntcore.empirical.axes import FREE, Contraction
+from ntcore.empirical.batches import batch_of
 from ntcore.empirical.checks import forward, independent
-from ntcore.empirical.function import adapt, batch_of, bind
+from ntcore.empirical.function import adapt, bind
 from ntcore.empirical.states import fixed, states
 from ntcore.empirical.tree import flatten, map_tree
 from ntcore.errors import ArgumentError

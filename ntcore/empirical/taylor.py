@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntcore.backend import Array
+from ntcore.empirical.batches import arguments_of
+from ntcore.empirical.checks import check_real, forward, unchanged
 from ntcore.empirical.derivatives import Fn, jvp, of_parameters
-from ntcore.empirical.function import Bound, batch_of, bind
+from ntcore.empirical.function import Bound, bind
 from ntcore.errors import ArgumentError
 
 
@@ -28,12 +30,12 @@ def linearize(f: Any, params: Any) -> Callable[..., Any]:
     Returns
     -------
     callable
-        ``f_lin(params, x, **kwargs)``, with outputs as those of ``f``.
+        ``f_lin(params, *args, **kwargs)``, with arguments and outputs as those of ``f``.
 
     Raises
     ------
     DerivativeError
-        If ``f`` cannot be differentiated.
+        If ``f`` cannot be differentiated, returns integers, or changes its arguments.
     """
     return taylor_expand(f, params, 1)
 
@@ -55,24 +57,30 @@ def taylor_expand(f: Any, params: Any, degree: int) -> Callable[..., Any]:
     Returns
     -------
     callable
-        ``f_tayl(params, x, **kwargs)``, with outputs as those of ``f``.
+        ``f_tayl(params, *args, **kwargs)``, with arguments and outputs as those of ``f``.
 
     Raises
     ------
     ArgumentError
         If ``degree`` is not a non-negative integer.
     DerivativeError
-        If ``f`` cannot be differentiated.
+        If ``f`` cannot be differentiated, returns integers, or changes its arguments.
     """
     if not isinstance(degree, int) or isinstance(degree, bool) or degree < 0:
         raise ArgumentError(f"degree={degree!r} must be a non-negative integer.")
 
+    checked: list[bool] = []
+
     def expanded(p: Any, *args: Any, **kwargs: Any) -> Any:
-        x, rest = args[0], args[1:]
-        model = (lambda q, x, **kw: f(q, x, *rest, **kw)) if rest else f
+        model = f if len(args) == 1 else lambda q, packed, **kw: f(q, *packed, **kw)
+        x = args[0] if len(args) == 1 else args
         base, there = bind(model, params, x), bind(model, p, x)
         along = _steps(base, there)
-        batch = batch_of(base.backend, x, kwargs, 0)
+        batch = arguments_of(base.backend, x, kwargs)
+        if not checked:
+            with unchanged((base, batch)):
+                check_real(base, forward(base, batch))
+            checked.append(True)
         terms = _derivatives(base, of_parameters(base, batch), along, degree)(*base.theta)
         size = len(terms) // (degree + 1)
         sums = [
@@ -85,11 +93,11 @@ def taylor_expand(f: Any, params: Any, degree: int) -> Callable[..., Any]:
 
 
 def _steps(base: Bound, there: Bound) -> list[Array]:
-    shapes = [[tuple(t.shape) for t in fn.theta] for fn in (base, there)]
-    if shapes[0] != shapes[1]:
+    kinds = [[(tuple(t.shape), t.dtype) for t in fn.theta] for fn in (base, there)]
+    if kinds[0] != kinds[1] or base.key != there.key:
         raise ArgumentError(
-            "the parameters to evaluate at are shaped differently from those expanded about; pass "
-            "a tree of the same structure."
+            "the parameters to evaluate at are built, shaped or typed differently from those "
+            "expanded about; pass a tree of the same structure."
         )
     return [t - t0 for t, t0 in zip(there.theta, base.theta, strict=True)]
 

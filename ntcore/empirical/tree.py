@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ntcore.backend import Backend
+from ntcore.backend import Backend, loaded
 from ntcore.record import Record, join, split
 
 LEAF = "leaf"
@@ -80,3 +80,17 @@ def prefix(tree: Any, axes: Any) -> list[Any]:
     if not isinstance(tree, Mapping):
         return [a for k, child in pairs[0].items() for a in prefix(child, axes[k])]
     return [a for k, child in tree.items() for a in prefix(child, axes[k])]
+
+
+def is_array(x: object) -> bool:
+    """Whether something is an array of any library in use."""
+    return any(backend.owns(x) for backend in loaded())
+
+
+def hashable(x: Any) -> Any:
+    """Return a value itself, or its identity where it has no hash."""
+    try:
+        hash(x)
+    except TypeError:
+        return id(x)
+    return x

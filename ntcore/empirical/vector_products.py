@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ntcore.backend import Array, host
-from ntcore.empirical.checks import checked
+from ntcore.empirical.batches import Batch
+from ntcore.empirical.checks import checked_outputs
 from ntcore.empirical.derivatives import jvp, of_parameters, vjp
 from ntcore.empirical.driver import Call, batches_of
-from ntcore.empirical.function import Batch, Bound, bind
+from ntcore.empirical.function import Bound, bind
 from ntcore.empirical.tree import flatten
 from ntcore.errors import ArgumentError, ShapeError
 
@@ -47,6 +48,7 @@ def empirical_ntk_vp_fn(
     """
     fn = bind(f, params, x1)
     batches = batches_of(fn.backend, Call(f, x1, x2, params, apply_fn_kwargs), 0)
+    checked_outputs(fn, batches)
     return _product(fn, batches[0], batches[-1])
 
 
@@ -55,12 +57,17 @@ def _product(fn: Bound, one: Batch, two: Batch) -> Callable[[Any], Any]:
     shapes = [tuple(y.shape) for y in outputs]
 
     def ntk_vp_fn(cotangents: Any) -> Any:
-        leaves = flatten(fn.backend, cotangents)[0]
-        if [tuple(v.shape) for v in leaves] != shapes:
+        given = flatten(fn.backend, cotangents)[0]
+        came = [tuple(getattr(v, "shape", ())) for v in given]
+        if came != shapes:
             raise ShapeError(
-                f"a vector of shapes {[tuple(v.shape) for v in leaves]} came but f puts out "
-                f"{shapes} for x2; give a tree of those shapes."
+                f"a vector of shapes {came} came but f puts out {shapes} for x2; give a tree of "
+                "those shapes."
             )
+        device = fn.backend.device(fn.theta[0])
+        leaves = [
+            fn.backend.asarray(v, y.dtype, device) for v, y in zip(given, outputs, strict=True)
+        ]
         _, found = jvp(fn.backend, of_parameters(fn, one), fn.theta, pull(leaves))
         return fn.outputs[0].unflatten(found)
 
@@ -89,8 +96,7 @@ def empirical_ntk_operator(f: Any, x1: Any, x2: Any, params: Any, **apply_fn_kwa
     fn = bind(f, params, x1)
     batches = batches_of(fn.backend, Call(f, x1, x2, params, apply_fn_kwargs), 0)
     shapes = []
-    for batch in batches:
-        outputs = checked(fn, batch)
+    for outputs in checked_outputs(fn, batches):
         if len(outputs) != 1:
             raise ArgumentError(
                 f"f puts out {len(outputs)} arrays but a matrix has one order of rows; select one."
@@ -144,7 +150,10 @@ def empirical_ntk_eigenvalues(
     if method not in ("lanczos", "lobpcg"):
         raise ArgumentError(f"method={method!r} is unknown; it is 'lanczos' or 'lobpcg'.")
     if not isinstance(k, int) or not 1 <= k < size:
-        raise ArgumentError(f"k={k!r} must be an integer from 1 to {size - 1}.")
+        raise ArgumentError(
+            f"k={k!r} eigenvalues of a kernel with {size} rows; k is an integer, at least 1 and "
+            "less than the number of rows."
+        )
     return host().require("eigenvalues", "eigenvalues of an NTK")(operator, k, method)
 
 

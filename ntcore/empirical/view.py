@@ -8,7 +8,8 @@ from typing import Any
 
 from ntcore import tape
 from ntcore.backend import Array, Backend, Place, backend_of, host
-from ntcore.empirical.function import Batch, Bound, outputs_at
+from ntcore.empirical.batches import Batch
+from ntcore.empirical.function import Bound, outputs_at
 
 REFUSALS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 

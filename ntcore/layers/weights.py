@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from ntcore.backend import Array, Place, is_number
-from ntcore.errors import ArgumentError
+from ntcore.errors import ArgumentError, ShapeError
 from ntcore.layers.base import Coefficients
 from ntcore.ops import matmul
 from ntcore.record import settle
-from ntcore.shape import as_count, as_sizes
+from ntcore.shape import Shape, as_count, as_sizes
 
 PARAMETERIZATIONS = ("ntk", "standard")
 Sizes = tuple[int, ...]
@@ -109,3 +109,26 @@ def affine_vjp(layer: Any, at: Place, params: Any, rows: Array, grad: Array) -> 
     grad_b = None if b is None else xp.reshape(b_scale * xp.sum(flat, axis=0), b.shape)
     grad_rows = w_scale * matmul(at, flat, xp.matrix_transpose(flat_w))
     return (xp.reshape(grad_w, w.shape), grad_b), xp.reshape(grad_rows, rows.shape)
+
+
+def check_made_for(layer: Any, at: Place, params: Any, shapes: tuple[Shape, ...]) -> None:
+    """Refuse parameters that were made for other inputs.
+
+    Raises
+    ------
+    ShapeError
+        If they have other shapes than a layer draws for inputs of these shapes.
+    """
+    drawn = layer.init(at, 0, *shapes)
+    want, got = ([tuple(p.shape) for p in _arrays(tree)] for tree in (drawn, params))
+    if want != got:
+        raise ShapeError(
+            f"{layer!r} got parameters of shapes {got} but its input asks for {want}; pass what "
+            "init_fn returned for inputs of this shape."
+        )
+
+
+def _arrays(params: Any) -> list[Array]:
+    if isinstance(params, (tuple, list)):
+        return [a for p in params for a in _arrays(p)]
+    return [params] if hasattr(params, "shape") else []
