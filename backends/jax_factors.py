@@ -31,6 +31,11 @@ class Signal:
     positions: tuple[int, ...]
     groups: int = 1
 
+    @property
+    def outputs_last(self) -> bool:
+        """Whether the outputs of one position lie side by side."""
+        return max(self.outputs, default=-1) > max(self.positions, default=-1)
+
     def read(self, signal: Any) -> Any:
         """Return ``(rows, groups, outputs, positions)``."""
         order = (0, *(1 + k for k in (*self.outputs, *self.positions)))

@@ -47,8 +47,8 @@ def factors(trace: Trace, theta: Sequence[Any]) -> tuple[list[Any], list[Any], l
         For each parameter, its gradients ``(rows, *parameter)``, or a list of activations
         ``(groups, positions, inputs)``.
     notes : list
-        For each parameter None, or for each of its activations the number of inputs and the place
-        of its signal in ``signals``.
+        For each parameter None, or for each of its activations the number of inputs, the place of
+        its signal in ``signals``, and whether outputs come last there.
     """
     uses = _uses(trace)
     formed = _formed(trace, theta, [k for k, v in enumerate(trace.eqs.theta) if v not in uses])
@@ -69,7 +69,12 @@ def factors(trace: Trace, theta: Sequence[Any]) -> tuple[list[Any], list[Any], l
             continue
         each = uses[v]
         arrays.append([_activations(trace, use, groups[use.key(trace)].groups) for use in each])
-        notes.append([(max(u.read.inputs, 1), keys.index(u.key(trace))) for u in each])
+        notes.append(
+            [
+                (max(u.read.inputs, 1), keys.index(u.key(trace)), u.read.signal.outputs_last)
+                for u in each
+            ]
+        )
     return signals, arrays, notes
 
 
@@ -180,8 +185,8 @@ def _lines_of(trace: Trace, which: set[Any]) -> list[int]:
 def structured(view: Any, seeds: Any) -> list[Any]:
     """Return, for each parameter, the parts of its gradients for all examples.
 
-    A part is ``(g,)`` with ``g`` of shape ``(n, rows, ...)``, or ``(a, d, inputs)`` as in
-    ``ntcore.empirical.contract.Factored``.
+    A part is ``(g,)`` with ``g`` of shape ``(n, rows, ...)``, or ``(a, d, inputs, False,
+    outputs_last)`` as in ``ntcore.empirical.contract.Factored``.
     """
     theta, constants, leaves = view.arrays
     notes: list[Any] = []
@@ -203,7 +208,10 @@ def structured(view: Any, seeds: Any) -> list[Any]:
 
 
 def _parts(given: list[Any], signals: list[Any], notes: Any) -> list[Any]:
-    return [(a, signals[k], inputs) for a, (inputs, k) in zip(given, notes, strict=True)]
+    return [
+        (a, signals[k], inputs, False, last)
+        for a, (inputs, k, last) in zip(given, notes, strict=True)
+    ]
 
 
 def outline(view: Any, seeds: Any) -> list[Any]:

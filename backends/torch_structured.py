@@ -19,30 +19,28 @@ SLACK = 1e-3  # an example alone against itself in a batch, relative: which axis
 def structured(view: Any, seeds: torch.Tensor) -> list[Any]:
     """Return, for each parameter, the parts of its gradients for all examples.
 
-    A part is ``(g,)`` with ``g`` of shape ``(n, rows, ...)``, or ``(a, d, inputs, turned)`` as in
-    ``ntcore.empirical.contract.Factored``; None stands for a parameter that is used in a way not
-    known here.
+    A part is ``(g,)`` with ``g`` of shape ``(n, rows, ...)``, or ``(a, d, inputs, turned,
+    outputs_last)`` as in ``ntcore.empirical.contract.Factored``; None stands for a parameter that
+    is used in a way not known here.
     """
-    count = view.count
     watch, out = _watched(view)
-    single = watch if count == 1 else _watched(view.part(0, 1))[0]
-    layout = [_layout(a, b, count) for a, b in zip(watch.sites, single.sites, strict=False)]
-    lost = set(watch.lost)
-    if len(watch.sites) != len(single.sites):
+    layout = _layouts(view, watch)
+    if layout is None:
         return [None] * len(view.fn.theta)
+    lost = set(watch.lost)
     for site, where in zip(watch.sites, layout, strict=True):
         if where is None or site.stale:
             lost.add(site.leaf)
     lost |= _clashing(watch.sites)
     kept = [(s, w) for s, w in zip(watch.sites, layout, strict=True) if s.leaf not in lost]
     signals = _signals(out, [s for s, _ in kept], seeds, view.out is None)
+    del watch, out
     parts: list[Any] = [None if k in lost else [] for k in range(len(view.fn.theta))]
-    for (site, where), signal in zip(kept, signals, strict=True):
-        assert where is not None
-        parts[site.leaf].append(_part(site, where, signal, count))
+    for site, part in zip((s for s, _ in kept), _parts(kept, signals, view.count), strict=True):
+        parts[site.leaf].append(part)
     rows = seeds.shape[0]
     return [
-        [(seeds.new_zeros((count, rows, t.numel())),)] if p == [] else p
+        [(seeds.new_zeros((view.count, rows, t.numel())),)] if p == [] else p
         for p, t in zip(parts, view.fn.theta, strict=True)
     ]
 
@@ -133,6 +131,24 @@ class _Sizes(TorchDispatchMode):
 # --- which axis the examples lie on --------------------------------------------------------------
 
 
+def _layouts(view: Any, watch: Watch) -> list[Where | None] | None:
+    """Return where every site has the examples; None where one example has other sites.
+
+    An example alone tells, once for all calls with the same sites.
+    """
+
+    def compared() -> list[Where | None] | None:
+        alone = watch if view.count == 1 else _watched(view.part(0, 1))[0]
+        if len(watch.sites) != len(alone.sites):
+            return None
+        pairs = zip(watch.sites, alone.sites, strict=True)
+        return [_layout(a, b, view.count) for a, b in pairs]
+
+    sites = tuple((s.leaf, s.kind, str(s.frame), s.shape) for s in watch.sites)
+    found: list[Where | None] | None = view.noted("layout", compared, view.count, sites)
+    return found
+
+
 def _layout(site: Site, alone: Site, count: int) -> Where | None:
     """Return the axis of the examples, how many entries of one are along it, and their order.
 
@@ -173,25 +189,51 @@ def _examples_first(t: torch.Tensor, where: Where, count: int, lead: int) -> tor
     return split.movedim(1, 1 + lead)
 
 
+def _parts(kept: list[Any], signals: list[torch.Tensor], count: int) -> list[tuple[Any, ...]]:
+    """Return the part of every site; a bias shares the signals of the matrix that it follows."""
+    shared: dict[Any, tuple[Any, ...]] = {}
+    parts: list[Any] = []
+    for (site, where), signal in zip(kept, signals, strict=True):
+        parts.append(None if site.kind == "shift" else _part(site, where, signal, count))
+        if site.kind in ("matrix", "convolution"):
+            shared[_key(site, where, signal)] = parts[-1]
+    for k, ((site, where), signal) in enumerate(zip(kept, signals, strict=True)):
+        if site.kind == "shift":
+            beside = shared.get(_key(site, where, signal))
+            alone = beside is None
+            parts[k] = (_entrywise(site, where, signal, count),) if alone else _bias(site, beside)
+    return parts
+
+
+def _key(site: Site, where: Where, signal: torch.Tensor) -> tuple[Any, ...]:
+    """Return what a matrix and its bias have in common: signals, and the axis of the outputs."""
+    if site.kind == "shift":
+        several = [k - len(site.extra[0]) for k, size in enumerate(site.extra[0]) if size > 1]
+        axis = several[0] % len(site.shape) if len(several) == 1 else None
+    else:
+        axis = 1 if site.kind == "convolution" else len(site.shape) - 1
+    return signal.data_ptr(), tuple(signal.shape), signal.stride(), where, axis
+
+
+def _bias(site: Site, beside: Any) -> tuple[Any, ...]:
+    """Return a bias as a matrix whose one input is a number, 1 unless the bias is scaled."""
+    a, d, _, _, outputs_last = beside
+    number = 1.0 if site.data is None else float(site.data.reshape(-1)[0])
+    return a.new_full((*a.shape[:3], 1), number), d, 1, False, outputs_last
+
+
 def _part(site: Site, where: Where, signal: torch.Tensor, count: int) -> tuple[Any, ...]:
     rows = signal.shape[0]
     if site.kind == "convolution":
         return _of_convolution(site, where, signal, count)
+    if site.kind == "scale":
+        return (_entrywise(site, where, signal, count),)
     d = _examples_first(signal, where, count, 1)
-    if site.kind == "matrix":
-        d = d.reshape(count, rows, 1, -1, d.shape[-1]).mT
-        a = _examples_first(site.data, where, count, 0)
-        a = a.reshape(count, 1, -1, a.shape[-1])
-        return a, d, a.shape[-1], site.extra[0]
+    d = d.reshape(count, rows, 1, -1, d.shape[-1]).mT
+    a = _examples_first(site.data, where, count, 0)
     if site.kind == "embedding":
-        d = d.reshape(count, rows, 1, -1, d.shape[-1]).mT
-        return (
-            _examples_first(site.data, where, count, 0).reshape(count, 1, -1),
-            d,
-            site.extra[0],
-            True,
-        )
-    return (_entrywise(site, where, signal, count),)
+        return a.reshape(count, 1, -1), d, site.extra[0], True, True
+    return a.reshape(count, 1, -1, a.shape[-1]), d, a.shape[-1], site.extra[0], True
 
 
 def _entrywise(site: Site, where: Any, signal: torch.Tensor, count: int) -> torch.Tensor:
@@ -224,4 +266,4 @@ def _of_convolution(site: Site, where: Where, signal: torch.Tensor, count: int) 
     a = x.reshape(count, each, groups, inputs, -1).movedim(1, -2).reshape(count, groups, inputs, -1)
     d = signal.reshape(rows, count, each, groups, channels // groups, -1)
     d = d.permute(1, 0, 3, 4, 2, 5).reshape(count, rows, groups, channels // groups, -1)
-    return a.mT, d, inputs, False
+    return a.mT, d, inputs, False, False

@@ -20,7 +20,7 @@ signals, a matrix and its bias, share the second factor: their first factors are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -40,10 +40,13 @@ class Formed:
     lies : tuple of int or None
         ``(groups, outputs, inputs)`` where the parameters lie in that order in ``g`` but are
         stored as ``(groups, inputs, outputs)``.
+    of : tuple of int
+        Which array of parameters, alone.
     """
 
     g: Array
     lies: tuple[int, int, int] | None = None
+    of: tuple[int, ...] = (0,)
 
     @property
     def count(self) -> int:
@@ -63,7 +66,7 @@ class Formed:
 
     def part(self, start: int, stop: int) -> Formed:
         """Return those of some examples."""
-        return Formed(self.g[start:stop, ...], self.lies)
+        return Formed(self.g[start:stop, ...], self.lies, self.of)
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,19 @@ class Factored:
         Number of inputs of each.
     turned : tuple of bool
         Whether each is stored as ``(groups, inputs, outputs)``.
+    outputs_last : bool
+        Whether it is the outputs of one position that lie side by side in memory, and not the
+        positions of one output.
+    of : tuple of int
+        Which arrays of parameters.
     """
 
     a: tuple[Array, ...]
     d: Array
     inputs: tuple[int, ...]
     turned: tuple[bool, ...]
+    outputs_last: bool = False
+    of: tuple[int, ...] = (0,)
 
     @property
     def count(self) -> int:
@@ -98,7 +108,7 @@ class Factored:
     def part(self, start: int, stop: int) -> Factored:
         """Return those of some examples."""
         a = tuple(x[start:stop, ...] for x in self.a)
-        return Factored(a, self.d[start:stop, ...], self.inputs, self.turned)
+        return replace(self, a=a, d=self.d[start:stop, ...])
 
     def formed(self, at: Place) -> list[Formed]:
         """Return the gradients of each parameter, formed."""
@@ -107,13 +117,19 @@ class Factored:
     def _formed(self, at: Place, k: int) -> Formed:
         xp, inputs = at.xp, self.inputs[k]
         n, rows, groups, outputs, positions = self.d.shape
-        d = self.d if groups == 1 else xp.permute_dims(self.d, (0, 2, 1, 3, 4))
-        g = matmul(at, xp.reshape(d, (n, groups, -1, positions)), self._dense(at, k))
+        if self.outputs_last:  # a copy in runs, and a product that reads its left side transposed
+            d = xp.permute_dims(self.d, (0, 2, 4, 1, 3))
+            d = xp.matrix_transpose(xp.reshape(d, (n, groups, positions, rows * outputs)))
+        else:
+            d = self.d if groups == 1 else xp.permute_dims(self.d, (0, 2, 1, 3, 4))
+            d = xp.reshape(d, (n, groups, rows * outputs, positions))
+        g = matmul(at, d, self._dense(at, k))
         if groups > 1:
             g = xp.reshape(g, (n, groups, rows, outputs, inputs))
             g = xp.permute_dims(g, (0, 2, 1, 3, 4))
         g = xp.reshape(g, (n, rows, groups * outputs * inputs))
-        return Formed(g, (groups, outputs, inputs) if self.turned[k] else None)
+        lies = (groups, outputs, inputs) if self.turned[k] else None
+        return Formed(g, lies, self.of[k : k + 1])
 
     def _dense(self, at: Place, k: int) -> Array:
         a = self.a[k]
@@ -132,24 +148,17 @@ def is_one_hot(a: Array) -> bool:
 Gradient = Formed | Factored
 
 
-def merged(at: Place, parts: list[Gradient]) -> Gradient:
+def merged(at: Place, parts: Sequence[Gradient]) -> Gradient:
     """Return the sum of the gradients that several uses of one array of parameters give."""
     if len(parts) == 1:
         return parts[0]
-    kinds = {
-        (p.turned, is_one_hot(p.a[0]), tuple(p.d.shape[2:4])) if isinstance(p, Factored) else None
-        for p in parts
-    }
-    if len(kinds) == 1 and None not in kinds:
-        return _longer(at, [p for p in parts if isinstance(p, Factored)])
-    return Formed(reduce(add, [p.formed(at)[0].stored(at) for p in parts]))
-
-
-def _longer(at: Place, parts: list[Factored]) -> Factored:
-    """Return factors over the positions of all parts."""
-    a = at.xp.concat([p.a[0] for p in parts], axis=2)
-    d = at.xp.concat([p.d for p in parts], axis=4)
-    return Factored((a,), d, parts[0].inputs, parts[0].turned)
+    factored = [p for p in parts if isinstance(p, Factored)]
+    kinds = {(p.turned, is_one_hot(p.a[0]), tuple(p.d.shape[2:4])) for p in factored}
+    if len(factored) == len(parts) and len(kinds) == 1:
+        a = at.xp.concat([p.a[0] for p in factored], axis=2)
+        d = at.xp.concat([p.d for p in factored], axis=4)
+        return replace(factored[0], a=(a,), d=d)
+    return Formed(reduce(add, [p.formed(at)[0].stored(at) for p in parts]), None, parts[0].of)
 
 
 def together(at: Place, uses: Sequence[list[Gradient]]) -> list[Gradient]:
@@ -157,35 +166,59 @@ def together(at: Place, uses: Sequence[list[Gradient]]) -> list[Gradient]:
 
     ``uses`` holds, for each parameter, the gradients that its uses give.
     """
-    groups: dict[Any, list[list[Gradient]]] = {}
+    groups: dict[Any, list[Gradient]] = {}
     for k, parts in enumerate(uses):
-        alike = all(isinstance(p, Factored) for p in parts)
-        key = tuple(id(p.d) for p in parts if isinstance(p, Factored)) if alike else k
-        groups.setdefault(key, []).append(parts)
+        factored = [p for p in parts if isinstance(p, Factored)]
+        key = tuple(id(p.d) for p in factored) if len(factored) == len(parts) else k
+        groups.setdefault(key, []).append(replace(merged(at, parts), of=(k,)))
+    return [g for group in groups.values() for g in joined(group)]
+
+
+def joined(group: Sequence[Gradient]) -> list[Gradient]:
+    """Return gradients with one array of signals as one, and those that are formed as they are."""
+    each = [g for g in group if isinstance(g, Factored)]
+    formed: list[Gradient] = [g for g in group if isinstance(g, Formed)]
+    if not each:
+        return formed
+    one = replace(
+        each[0],
+        a=tuple(x for g in each for x in g.a),
+        inputs=tuple(n for g in each for n in g.inputs),
+        turned=tuple(t for g in each for t in g.turned),
+        of=tuple(k for g in each for k in g.of),
+    )
+    return [one, *formed]
+
+
+def one_after_other(at: Place, parts: list[list[Gradient]]) -> list[Gradient]:
+    """Return the gradients of several runs of examples as those of one; ``parts`` is used up."""
+    if len(parts) == 1:
+        return parts[0]
+    if len({tuple(arrays_of(g)[1] for g in part) for part in parts}) > 1:
+        parts = [alone(at, part) for part in parts]
     found: list[Gradient] = []
-    for group in groups.values():
-        each = [merged(at, parts) for parts in group]
-        found += joined([g for g in each if isinstance(g, Factored)])
-        found += [g for g in each if isinstance(g, Formed)]
+    while parts[0]:
+        each = [part.pop(0) for part in parts]
+        columns = zip(*(arrays_of(g)[0] for g in each), strict=True)
+        found.append(rebuilt([at.xp.concat(c, axis=0) for c in columns], arrays_of(each[0])[1]))
     return found
 
 
-def joined(each: Sequence[Factored]) -> list[Factored]:
-    """Return gradients that have one array of signals as one; none of none."""
-    if not each:
-        return []
-    a = tuple(x for g in each for x in g.a)
-    inputs = tuple(n for g in each for n in g.inputs)
-    return [Factored(a, each[0].d, inputs, tuple(t for g in each for t in g.turned))]
+def alone(at: Place, gradients: Sequence[Gradient]) -> list[Gradient]:
+    """Return the gradients of every parameter by itself, in one order, as they are stored."""
+    formed = {one.of: one.stored(at) for g in gradients for one in g.formed(at)}
+    return [Formed(formed[k], None, k) for k in sorted(formed)]
 
 
 def arrays_of(g: Gradient) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
     """Return the arrays of a gradient, and what else it is."""
-    return ((g.g,), (g.lies,)) if isinstance(g, Formed) else ((*g.a, g.d), (g.inputs, g.turned))
+    if isinstance(g, Formed):
+        return (g.g,), (g.lies, g.of)
+    return (*g.a, g.d), (g.inputs, g.turned, g.outputs_last, g.of)
 
 
 def rebuilt(arrays: Sequence[Array], rest: tuple[Any, ...]) -> Gradient:
     """Return the gradient that :func:`arrays_of` took apart."""
-    if len(rest) == 1:
-        return Formed(arrays[0], rest[0])
+    if len(rest) == 2:
+        return Formed(arrays[0], *rest)
     return Factored(tuple(arrays[:-1]), arrays[-1], *rest)

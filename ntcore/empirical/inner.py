@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -10,7 +10,7 @@ from operator import add
 from typing import Any
 
 from ntcore.backend import Array, Place
-from ntcore.empirical.contract import Factored, Gradient, is_one_hot
+from ntcore.empirical.contract import Factored, Gradient, alone, is_one_hot
 from ntcore.ops import matmul
 
 Sizes = tuple[int, int, int]
@@ -61,10 +61,16 @@ def factors_pay(g: Factored, meeting: Meeting) -> bool:
 
 
 def total(
-    at: Place, one: Sequence[Gradient], two: Sequence[Gradient], sizes: tuple[Sizes, Sizes]
+    at: Place,
+    one: Sequence[Gradient],
+    two: Sequence[Gradient],
+    sizes: tuple[Sizes, Sizes],
+    multiply: Callable[..., Array],
 ) -> Array:
-    """Return the products of all pairs, summed over parameters, as :func:`products` does."""
-    return reduce(add, (products(at, a, b, sizes) for a, b in zip(one, two, strict=True)))
+    """Return products summed over parameters; ``multiply`` as :func:`products`."""
+    if [g.of for g in one] != [g.of for g in two]:  # found in other ways on the two sides
+        one, two = alone(at, one), alone(at, two)
+    return reduce(add, (multiply(at, a, b, sizes) for a, b in zip(one, two, strict=True)))
 
 
 def symmetric(at: Place, gradients: Sequence[Gradient], sizes: tuple[Sizes, Sizes]) -> Array:
@@ -74,7 +80,7 @@ def symmetric(at: Place, gradients: Sequence[Gradient], sizes: tuple[Sizes, Size
     strips: list[Array] = []
     for start, stop in pairwise(edges):
         one, two = ([g.part(start, end) for g in gradients] for end in (stop, n))
-        strips.append(total(at, one, two, sizes))
+        strips.append(total(at, one, two, sizes, products))
     return strips[0] if len(strips) == 1 else _mirrored(at.xp, strips, edges)
 
 

@@ -19,7 +19,8 @@ def formed(view: View, seeds: Array, meeting: Meeting) -> list[Gradient]:
     where not.
     """
     xp = view.backend.namespace
-    return [Formed(xp.reshape(g, (*g.shape[:2], -1))) for g in gradients_of(view, seeds)]
+    every = gradients_of(view, seeds)
+    return [Formed(xp.reshape(g, (*g.shape[:2], -1)), None, (k,)) for k, g in enumerate(every)]
 
 
 def gradients_of(view: View, seeds: Array) -> list[Array]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ntcore.backend import Array, host
 from ntcore.empirical.axes import DIAGONAL, FREE, TRACED, Outputs
-from ntcore.empirical.contract import Gradient, arrays_of, rebuilt
-from ntcore.empirical.inner import Meeting, paired_products, symmetric, total, turned
+from ntcore.empirical.contract import Gradient, arrays_of, one_after_other, rebuilt
+from ntcore.empirical.inner import Meeting, paired_products, products, symmetric, total, turned
 from ntcore.empirical.view import View
 
 Gradients = Callable[[View, Array, Meeting], list[Gradient]]
@@ -19,8 +19,12 @@ Gradients = Callable[[View, Array, Meeting], list[Gradient]]
 
 @dataclass(frozen=True)
 class Chunks:
-    """How many examples, and how many diagonal, free and traced rows, are worked on at once."""
+    """How many examples, and how many diagonal, free and traced rows, are worked on at once.
 
+    Gradients of ``tile`` examples are made at a time, so that what they take fits in the cache.
+    """
+
+    tile: int
     examples: int
     diagonal: int
     free: int
@@ -107,8 +111,12 @@ class Blocks:
             self.kept.pop(side, None)  # before the next are made, for the sake of memory
             d, f, t = (slice(r.start, r.stop) for r in rows)
             positions = out.positions(host().namespace)[d, f, t].reshape(-1)
-            part, seeds = view.part(span.start, span.stop), view.seeds(out.shape, positions)
-            self.kept[side] = ((span, rows), self.gradients(part, seeds, self._meeting(rows)))
+            seeds, meeting = view.seeds(out.shape, positions), self._meeting(rows)
+            parts = [
+                self.gradients(view.part(s.start + span.start, s.stop + span.start), seeds, meeting)
+                for s in spans(len(span), self.chunks.tile)
+            ]
+            self.kept[side] = ((span, rows), one_after_other(view.place, parts))
         return self.kept[side][1]
 
     def _products(self, left: list[Gradient], right: list[Gradient], rows: Any) -> Array:
@@ -123,9 +131,7 @@ class Blocks:
             if same and not paired:
                 return symmetric(at, one, sizes)
             two = one if same else [rebuilt(*g) for g in zip(right, kinds[1], strict=True)]
-            if not paired:
-                return total(at, one, two, sizes)
-            return reduce(add, (paired_products(at, *g, sizes) for g in zip(one, two, strict=True)))
+            return total(at, one, two, sizes, paired_products if paired else products)
 
         both = [[arrays_of(g)[0] for g in side] for side in ((left,) if same else (left, right))]
         key = (tuple(map(tuple, kinds)), sizes, same, paired)

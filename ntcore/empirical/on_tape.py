@@ -6,17 +6,16 @@ between the two is that of the examples, wherever the function has moved it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ntcore import tape
-from ntcore.backend import Array, host
+from ntcore.backend import Array
+from ntcore.empirical.tape_parts import HANDLERS, Where, kind, parts_of
 from ntcore.empirical.view import View
 from ntcore.tape.trace import Node
 
 VIEWS = frozenset(["reshape", "permute_dims"])
-Where = tuple[int, int, bool]
 SLACK = 1e-3  # an example alone against itself in a batch, relative: which axis it lies on
 
 
@@ -34,14 +33,18 @@ class Use:
         Which argument of the node the parameter is.
     frame : tuple
         How it is rearranged there.
+    end : int
+        Position of the node where the signal is read: what ``node`` puts out may be scaled and
+        added to something on its way there.
     scale : number or array without axes
-        What it is multiplied with before.
+        What it is multiplied with, before the node and behind it.
     """
 
     leaf: int
     node: int
     side: int
     frame: tuple[Any, ...]
+    end: int
     scale: Any = 1.0
 
 
@@ -70,16 +73,12 @@ def structured_on_tape(view: View, seeds: Array) -> list[Any]:
     where = [_layout(view, whole, alone, u, count) for u in whole.uses]
     lost = _lost(whole, where)
     kept = [(u, w) for u, w in zip(whole.uses, where, strict=True) if u.leaf not in lost]
-    signals = _signals(view, whole, [u.node for u, _ in kept], seeds)
+    signals = _signals(view, whole, list(dict.fromkeys(u.end for u, _ in kept)), seeds)
     parts: list[Any] = [None if k in lost else [] for k in range(len(theta))]
-    for (use, axis), signal in zip(kept, signals, strict=True):
-        node = whole.on.nodes[use.node]
-        if signal is None:
-            signal = view.backend.namespace.zeros(
-                (seeds.shape[0], *node.out.shape), dtype=seeds.dtype, device=view.place.device
-            )
-        signal = signal if isinstance(use.scale, float) and use.scale == 1 else signal * use.scale
-        parts[use.leaf].append(_HANDLERS[_kind(node)](view, node, use, signal, axis))
+    nodes = whole.on.nodes
+    uses = [(u, nodes[u.node], w) for u, w in kept if w is not None]
+    for (use, *_), part in zip(uses, parts_of(view, uses, signals), strict=True):
+        parts[use.leaf].append(part)
     return [[_zero(view, seeds, k)] if p == [] else p for k, p in enumerate(parts)]
 
 
@@ -108,21 +107,62 @@ def _recorded(view: View) -> Recording:
             elif _scales(node):
                 frames[at] = (leaf, frame, scale * node.values[1 - side])
             else:
-                uses.append(Use(leaf, at, side, frame, scale))
+                uses.append(Use(leaf, at, side, frame, at, scale))
+    children = _children(on)
+    uses = [_carried(on, children, getattr(out, "node", None), use) for use in uses]
     if getattr(out, "node", None) in frames:
-        uses.append(Use(frames[out.node][0], out.node, -1, ()))
+        uses.append(Use(frames[out.node][0], out.node, -1, (), out.node))
     return Recording(on, out, uses, frozenset(frames))
 
 
 def _scales(node: Node) -> bool:
     """Whether a node multiplies a parameter with one number."""
-    constants = [v for v, p in zip(node.values, node.parents, strict=True) if p is None]
-    single = len(constants) == 1 and getattr(constants[0], "ndim", 0) == 0
-    return _kind(node) == "multiply" and single
+    return kind(node) == "multiply" and len(_numbers(node)) == 1
 
 
-def _kind(node: Node) -> str:
-    return node.op.name if node.op is not None else ""
+def _numbers(node: Node) -> list[Any]:
+    """Return the arguments of a node that are numbers, not recorded."""
+    pairs = zip(node.values, node.parents, strict=True)
+    return [v for v, p in pairs if p is None and getattr(v, "ndim", 0) == 0]
+
+
+def _children(on: tape.Tape) -> dict[int, list[int]]:
+    """Return, for every node, the nodes that take it, as often as they do."""
+    found: dict[int, list[int]] = {}
+    for at, node in enumerate(on.nodes):
+        for parent in node.parents:
+            if parent is not None:
+                found.setdefault(parent, []).append(at)
+    return found
+
+
+def _carried(on: tape.Tape, children: dict[int, list[int]], out: int | None, use: Use) -> Use:
+    """Follow what a node puts out to the last node with the same signal times a number."""
+    end, scale = use.end, use.scale
+    while end != out and len(children.get(end, ())) == 1:
+        at = children[end][0]
+        factor = _passed(on.nodes[at], end)
+        if factor is None or on.nodes[at].out.shape != on.nodes[end].out.shape:
+            break
+        end, scale = at, scale * factor
+    return replace(use, end=end, scale=scale)
+
+
+def _passed(node: Node, parent: int) -> Any:
+    """Return what a node multiplies one of its arguments with, or None."""
+    name = kind(node)
+    if name == "add":
+        return 1.0
+    if name == "subtract":
+        return 1.0 if node.parents[0] == parent else -1.0
+    if name == "negative":
+        return -1.0
+    numbers = _numbers(node)
+    if name == "multiply" and len(numbers) == 1:
+        return numbers[0]
+    if name == "divide" and len(numbers) == 1 and node.parents[0] == parent:
+        return 1.0 / numbers[0]
+    return None
 
 
 def _lost(recording: Recording, where: list[Any]) -> set[int]:
@@ -133,32 +173,38 @@ def _lost(recording: Recording, where: list[Any]) -> set[int]:
         node = recording.on.nodes[use.node]
         if axis is None or not _is_known(node, use):
             lost.add(use.leaf)
-        frames.setdefault(use.leaf, set()).add((_kind(node), use.frame))
+        frames.setdefault(use.leaf, set()).add((kind(node), use.frame))
     mixed = {k for k, found in frames.items() if len(found) > 1 and any(f for _, f in found)}
     return lost | mixed
 
 
 def _is_known(node: Node, use: Use) -> bool:
-    kind = _kind(node)
+    name = kind(node)
     alone = sum(p is not None and p == node.parents[use.side] for p in node.parents) == 1
-    if use.side < 0 or kind not in _HANDLERS or not alone:
+    if use.side < 0 or name not in HANDLERS or not alone:
         return False
-    if kind == "matmul":
+    if name == "matmul":
         return use.side == 1 and node.values[1].ndim == 2
-    if kind == "gather_sum":
+    if name == "gather_sum":
         table = node.static["table"]
         single = table.index.shape[0] == 1 and table.valid is None
         return single and node.values[0].shape[0] == 1 and use.frame == ()
     return use.frame == ()
 
 
-def _signals(view: View, recording: Recording, nodes: list[int], seeds: Array) -> list[Any]:
-    if recording.out.node is None or not nodes:
-        return [None] * len(nodes)
+def _signals(view: View, recording: Recording, nodes: list[int], seeds: Array) -> dict[int, Array]:
+    """Return the signal of every row at some nodes, rows first."""
     xp, out = view.backend.namespace, recording.out
-    if view.out is not None:
+    if view.out is not None and out.node is not None:
         seeds = xp.broadcast_to(seeds[:, None, ...], (seeds.shape[0], *out.shape))
-    return recording.on.pull({out.node: seeds}, nodes, recording.pure)
+    found = [None] * len(nodes)
+    if out.node is not None and nodes:
+        found = recording.on.pull({out.node: seeds}, nodes, recording.pure)
+    shapes = [(seeds.shape[0], *recording.on.nodes[k].out.shape) for k in nodes]
+    return {
+        k: xp.zeros(shape, dtype=seeds.dtype, device=view.place.device) if g is None else g
+        for k, g, shape in zip(nodes, found, shapes, strict=True)
+    }
 
 
 # --- which axis the examples lie on --------------------------------------------------------------
@@ -190,62 +236,3 @@ def _close(view: View, a: Array, b: Array) -> bool:
         return True
     xp = view.backend.namespace
     return float(xp.max(xp.abs(a - b))) <= SLACK * float(xp.max(xp.abs(b)))
-
-
-def _examples_first(view: View, t: Array, where: Where, count: int, lead: int) -> Array:
-    """``(*lead, ..., n * each, ...)`` to ``(n, *lead, each, ...)``, the rest in order."""
-    xp, (axis, each, minor) = view.backend.namespace, where
-    if axis == -1:
-        return t[None, ...]
-    moved = xp.moveaxis(t, axis + lead, 0)
-    sizes = (each, count) if minor else (count, each)
-    split = xp.reshape(moved, (*sizes, *moved.shape[1:]))
-    split = xp.moveaxis(split, 1, 0) if minor else split
-    return xp.moveaxis(split, 1, 1 + lead)
-
-
-# --- primitives ----------------------------------------------------------------------------------
-
-
-def _of_product(view: View, node: Node, use: Use, signal: Array, where: Any) -> tuple[Any, ...]:
-    xp, count, rows = view.backend.namespace, view.count, signal.shape[0]
-    d = _examples_first(view, signal, where, count, 1)
-    d = xp.matrix_transpose(xp.reshape(d, (count, rows, 1, -1, d.shape[-1])))
-    a = _examples_first(view, node.values[0], where, count, 0)
-    a = xp.reshape(a, (count, 1, -1, a.shape[-1]))
-    return a, d, a.shape[-1], True
-
-
-def _of_gather(view: View, node: Node, use: Use, signal: Array, where: Any) -> tuple[Any, ...]:
-    xp, count, rows = view.backend.namespace, view.count, signal.shape[0]
-    d = _examples_first(view, signal[:, 0, ...], (min(where[0], 0), *where[1:]), count, 1)
-    d = xp.matrix_transpose(xp.reshape(d, (count, rows, 1, -1, d.shape[-1])))
-    index = host().namespace.reshape(node.static["table"].index[0], (count, 1, -1))
-    return view.place.index(index), d, node.values[0].shape[1], True
-
-
-def _entrywise(sign: Callable[[Node, Use], Any]) -> Callable[..., tuple[Any, ...]]:
-    """Make a handler that sums the signal times ``sign`` over the axes of broadcasting."""
-
-    def handler(view: View, node: Node, use: Use, signal: Array, where: Any) -> tuple[Any, ...]:
-        xp, count = view.backend.namespace, view.count
-        product = signal * sign(node, use)
-        shape = tuple(node.values[use.side].shape)
-        own = (1,) * (node.out.ndim - len(shape)) + shape
-        g = _examples_first(view, product, where, count, 1)
-        if where[0] >= 0:
-            own = (*own[: where[0]], 1, *own[where[0] + 1 :])
-            g = xp.moveaxis(g, 2, where[0] + 2)
-        gone = tuple(k + 2 for k, size in enumerate(own) if size == 1)
-        return (xp.sum(g, axis=gone) if gone else g,)
-
-    return handler
-
-
-_HANDLERS: dict[str, Callable[..., tuple[Any, ...]]] = {
-    "matmul": _of_product,
-    "gather_sum": _of_gather,
-    "add": _entrywise(lambda node, use: 1.0),
-    "subtract": _entrywise(lambda node, use: 1.0 if use.side == 0 else -1.0),
-    "multiply": _entrywise(lambda node, use: node.values[1 - use.side]),
-}

@@ -18,6 +18,8 @@ from ntcore.empirical.view import View
 from ntcore.errors import ArgumentError, Unsupported
 
 DEFAULT_BUDGET = 2 << 30
+ROW_BY_ROW = 1.2  # a product of weights for each row of an example, beside one for all of them
+TILES = 4  # of the cache, for what passes while gradients are made
 BYTES_PER_FLOP = 0.1  # what a machine moves in the time of one operation of a matrix product
 
 Pair = tuple[View, View]
@@ -34,14 +36,16 @@ class Cost:
         Floating-point operations.
     moved : float
         Numbers written and read again.
-    per_example, per_row : float
-        Numbers held for each example, and for each row of an example.
+    kept : tuple of float
+        Numbers held until gradients are multiplied, for each example and for each row of one.
+    passing : tuple of float
+        Numbers held only while gradients are made, counted in the same way.
     """
 
     flops: float
     moved: float
-    per_example: float
-    per_row: float
+    kept: tuple[float, float]
+    passing: tuple[float, float]
 
     def time(self, itemsize: int) -> float:
         """Return the time in units of one operation."""
@@ -63,7 +67,7 @@ def computed(views: Pair, outs: Outs, implementation: str, memory_budget: float 
         cost = every[name]
     else:
         cost = costs[name]()
-    chunks = chunked(views, outs, cost.per_example, cost.per_row, memory_budget)
+    chunks = chunked(views, outs, cost, memory_budget)
     if name == "ntk_vector_products":
         try:
             return by_products(views, outs, chunks)
@@ -95,10 +99,10 @@ def _jacobian(views: Pair, outs: Outs) -> Cost:
     rows, products, _ = _sizes(views, outs)
     work, parameters = measured(views[0]), _parameters(views[0])
     return Cost(
-        2 * rows * work.flops + 2 * products * parameters,
+        (1 + ROW_BY_ROW) * rows * work.flops + 2 * products * parameters,
         rows * (work.entries + 2 * parameters),
-        work.entries,
-        2.0 * parameters + 3 * work.largest,
+        (0.0, 1.0 * parameters),
+        (work.entries, parameters + 3 * work.largest),
     )
 
 
@@ -110,8 +114,8 @@ def _products(views: Pair, outs: Outs) -> Cost:
     return Cost(
         2 * columns * work.flops + 3 * pairs * work.flops,
         pairs * 2 * work.entries + columns * 2 * parameters,
-        work.entries,
-        2.0 * parameters + 3.0 * one.count * work.largest,
+        (work.entries, 2.0 * parameters + 3.0 * one.count * work.largest),
+        (0.0, 0.0),
     )
 
 
@@ -122,32 +126,34 @@ def _structured(views: Pair, outs: Outs) -> Cost:
         (views[0].count, views[1].count), (outs[0].counts, outs[1].counts), outs[0].paired
     )
     flops, moved = rows * work.flops, rows * work.entries
-    per_example, per_row, transient = work.entries, 3 * work.largest, 0.0
+    kept, passing = [0.0, 0.0], [work.entries, 3.0 * work.largest]
+    multiplied = 0.0
     for g in outlined(views[0], outs[0].shape):
         if isinstance(g, int):
-            flops, moved, per_row = flops + 2 * products * g, moved + rows * g, per_row + 2 * g
+            flops, moved = flops + 2 * products * g, moved + 2 * rows * g
+            kept[1], passing[1] = kept[1] + g, passing[1] + g
             continue
         _, _, groups, outputs, positions = g.d.shape
         taps = groups * outputs * sum(g.inputs)
-        per_example += sum(math.prod(a.shape[1:]) for a in g.a)
-        per_row += 2 * groups * outputs * positions
+        size = (sum(math.prod(a.shape[1:]) for a in g.a), groups * outputs * positions)
         if not meeting.paired and factors_pay(g, meeting):
             flops += 2 * products * positions**2 * groups * (outputs + len(g.a))
-            transient = max(transient, products / max(rows, 1) * groups * positions**2)
+            moved += products / outs[0].counts[2] * groups * positions**2
+            multiplied = max(multiplied, products / max(rows, 1) * groups * positions**2)
+            kept = [k + s for k, s in zip(kept, size, strict=True)]
+            passing[1] += size[1]
         else:
             flops += 2 * products * taps + 2 * rows * taps * positions
-            per_row += 2.0 * taps
-        moved += rows * groups * outputs * positions
-    return Cost(flops, moved, per_example, per_row + transient)
+            moved, kept[1] = moved + 2 * rows * taps, kept[1] + taps
+            passing = [passing[0] + size[0], passing[1] + 2 * size[1]]
+    return Cost(flops, moved, (kept[0], kept[1] + multiplied), (passing[0], passing[1]))
 
 
 # --- chunks --------------------------------------------------------------------------------------
 
 
-def chunked(
-    views: Pair, outs: Outs, per_example: float, per_row: float, memory_budget: float | None
-) -> Chunks:
-    """Return chunks for a number of entries per example, and per row of an example.
+def chunked(views: Pair, outs: Outs, cost: Cost, memory_budget: float | None) -> Chunks:
+    """Return chunks that stay within a budget.
 
     Raises
     ------
@@ -166,19 +172,48 @@ def chunked(
             f"{memory_budget:,.0f}; give it more, trace axes, or call with fewer examples."
         )
     sides = 1 if views[0] is views[1] else 2
-    parameters = _parameters(views[0])
-    room = max(budget - 2 * result - parameters, budget / 8) / sides
+    room = max(budget - 2 * result - _parameters(views[0]), budget / 8)
     most = max(v.count for v in views)
-    each = per_example + d * f * t * per_row
-    if room >= most * each:
-        return Chunks(most, d, f, t)
-    room /= 3 - sides  # from here on, two different blocks meet
-    if room >= each:
-        return Chunks(int(room // each), d, f, t)
-    rows = max(1, int((room - per_example) // per_row))
-    traced = max(1, min(t, rows // (d * f)))
-    diagonal = d if traced > 1 else max(1, min(d, rows // f))
-    return Chunks(1, diagonal, max(1, min(f, rows)), traced)
+    examples, rows = _pieces(cost, (d, f, t), room, most, sides)
+    blocks = sides if examples == most else 2
+    kept, passing = (c[0] + math.prod(rows) * c[1] for c in (cost.kept, cost.passing))
+    fast = TILES * views[0].backend.tile_bytes(views[0].place.device) / itemsize
+    small = min(
+        fast / max(math.prod(rows) * cost.passing[1], 1),
+        (room - blocks * examples * kept) / max(passing, 1),
+    )
+    return Chunks(max(1, min(examples, int(small))), examples, *rows)
+
+
+def _pieces(
+    cost: Cost, rows: tuple[int, int, int], room: float, most: int, sides: int
+) -> tuple[int, tuple[int, int, int]]:
+    """Return how many examples, and diagonal, free and traced rows, fit into some room.
+
+    Traced and diagonal rows are cut first, for their gradients are made once all the same; those
+    of examples and free rows are made again for every piece that they meet.
+    """
+    d, f, t = rows
+    (example, row), (passing, passing_row) = cost.kept, cost.passing
+
+    def left(examples: int, rows: int) -> float:
+        return room - examples * (example + rows * row) - passing - rows * passing_row
+
+    for diagonal, traced in [(d, k) for k in _halves(t)] + [(k, 1) for k in _halves(d)]:
+        if left(sides * most, diagonal * f * traced) >= 0:
+            return most, (diagonal, f, traced)
+    each = 2 * (example + f * row)
+    if left(2, f) >= 0:
+        return min(most, 1 + int(left(2, f) // each)), (1, f, 1)
+    free = left(2, 0) / (2 * row + passing_row)
+    return 1, (1, max(1, min(f, int(free))), 1)
+
+
+def _halves(count: int) -> list[int]:
+    found = [count]
+    while found[-1] > 1:
+        found.append(-(-found[-1] // 2))
+    return found
 
 
 def _itemsize(view: View) -> int:

@@ -63,13 +63,14 @@ def outlined(view: View, shape: tuple[int, ...]) -> list[Factored | int]:
     if not found:
         one = view.part(0, min(view.count, 2))
         outline = view.backend.outline or view.backend.structured or structured_on_tape
-        groups: dict[Any, list[Factored]] = {}
+        groups: dict[Any, list[Gradient]] = {}
         for theta, parts in zip(view.fn.theta, outline(one, one.seeds(shape, [0])), strict=True):
             if parts is None or any(len(p) == 1 for p in parts):
                 found.append(math.prod(theta.shape))
             else:
                 groups.setdefault(tuple(id(p[1]) for p in parts), []).append(_joint(parts))
-        found += [g for group in groups.values() for g in joined(group)]
+        every = (g for group in groups.values() for g in joined(group))
+        found += [g for g in every if isinstance(g, Factored)]
     return found
 
 
@@ -119,7 +120,7 @@ def only(view: View, which: Sequence[int]) -> View:
 
 def _gradient(view: View, part: tuple[Any, ...]) -> Gradient:
     if len(part) > 1:
-        a, d, inputs, *turned = part
-        return Factored((a,), d, (inputs,), tuple(turned) or (False,))
+        a, d, inputs, turned, outputs_last = part
+        return Factored((a,), d, (inputs,), (turned,), outputs_last)
     (g,) = part
     return Formed(view.backend.namespace.reshape(g, (*g.shape[:2], -1)))

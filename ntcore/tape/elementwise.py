@@ -115,16 +115,20 @@ def _binary(name: str, slopes: tuple[Callable[..., Any], Callable[..., Any]]) ->
         return slopes[i](node.xp, *_arrays(node), node.out)
 
     def push(node: Node, i: int, t: Array) -> Array:
-        return spread(node.xp, t * slope(node, i), tuple(node.out.shape))
+        return spread(node.xp, _scaled(t, slope(node, i)), tuple(node.out.shape))
 
     def pull(node: Node, i: int, g: Array) -> Array:
         shape = tuple(node.values[i].shape)
-        return unbroadcast(node.xp, g * slope(node, i), shape, node.lead(g))
+        return unbroadcast(node.xp, _scaled(g, slope(node, i)), shape, node.lead(g))
 
     def _arrays(node: Node) -> tuple[Any, Any]:
         return node.values[0], node.values[1]
 
     return Op(name, value, push, pull)
+
+
+def _scaled(t: Array, slope: Any) -> Array:
+    return t if isinstance(slope, float) and slope == 1 else t * slope
 
 
 def binary_value(tape: Tape, name: str, a: Any, b: Any) -> Array:
