@@ -76,6 +76,15 @@ def _matmul(at: Any, a: Any, b: Any) -> Any:
     return xp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
+def _inner(at: Any, a: Any, b: Any) -> Any:
+    """Inner products as one contraction.
+
+    XLA on the CPU (jaxlib 0.10.2) returns wrong sums of products of two arrays that broadcast,
+    where it compiles the product, the sum and a scale as one.
+    """
+    return xp.einsum("...c,...c->...", a, b, precision=jax.lax.Precision.HIGHEST)
+
+
 MOST_SHIFTS = 3
 
 
@@ -186,6 +195,7 @@ BACKEND = Backend(
     adopts=("numpy",),
     fused={
         "matmul": _matmul,
+        "inner": _inner,
         "gather_sum": _gather_sum,
         "gather_sums": _gather_sums,
         "rectifier": rectifier,

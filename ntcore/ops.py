@@ -57,6 +57,12 @@ def matmul(at: Place, a: Array, b: Array) -> Array:
     return at.xp.matmul(a, b)
 
 
+@fusable
+def inner(at: Place, a: Array, b: Array) -> Array:
+    """Inner products along the last axis, in full precision; the other axes broadcast."""
+    return at.xp.sum(a * b, axis=-1)
+
+
 def matmul_axis(at: Place, a: Array, x: Array, axis: int) -> Array:
     """Contract one axis of an array with the last axis of a matrix, leaving it in its place."""
     moved = at.xp.moveaxis(x, axis, 0)

@@ -57,6 +57,18 @@ def test_kernels_of_neural_tangents(backend: Library, number: int) -> None:
         assert close(backend.to_numpy(getattr(k, name)), case[name]), name
 
 
+def test_many_positions_of_many_examples_in_float32(backend: Library) -> None:
+    """XLA on the CPU once returned other sums of products where there were so many."""
+    net = stax.serial(
+        ATTENTION(64, 32, 32, 4, attention_mechanism="IDENTITY"), stax.GlobalAvgPool()
+    )
+    x = np.random.default_rng(0).standard_normal((16, 64, 32))
+    found = net.kernel_fn(backend.asarray(x, "float32"), None, "ntk")
+    want = net.kernel_fn(x, None, "ntk")
+    error = np.max(np.abs(backend.to_numpy(found) - want)) / np.max(np.abs(want))
+    assert error <= 64 * np.finfo(np.float32).eps
+
+
 @pytest.mark.parametrize("case", TABLE["finite"], ids=lambda c: f"{c['net'][27:]}-{c['x']}")
 def test_finite_networks_of_neural_tangents(backend: Library, case: dict[str, Any]) -> None:
     params = tuple(None if p is None else backend.asarray(p) for p in case["params"])

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Axis, Cov, Layout, positions
-from ntcore.ops import Table, affine, gather_sums, matmul, product
+from ntcore.ops import Table, affine, gather_sums, inner, matmul, product
 
 #: Images have few channels and many positions, and many tiny matrix products cost more than one
 #: product of whole arrays for each channel.
@@ -28,7 +28,7 @@ def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
         return Cov(affine(at, data, 1 / channels), layout)
     a, b = at_first(at, x1, layout), at_second(at, x2, layout)
     if layout.paired:
-        return Cov(at.xp.sum(a * b, axis=-1) / channels, layout)
+        return Cov(inner(at, a, b) / channels, layout)
     return Cov(matmul(at, a, at.xp.matrix_transpose(b)) / channels, layout)
 
 

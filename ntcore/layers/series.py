@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from ntcore.backend import Array, Place, host
 from ntcore.layers.correlation import correlation, deviation
 from ntcore.layers.nodes import hermite_rule
-from ntcore.ops import matmul, power_series
+from ntcore.ops import inner, matmul, power_series
 
 #: Coefficients that make up most of a function.
 FIRST = 8
@@ -74,7 +74,7 @@ class Series:
 
     def _mean_square(self, at: Place, f: Function, q: Array) -> Array:
         _, table = hermite_rule(self.degree)
-        return at.xp.sum(self._values(at, f, q) ** 2 * at.asarray(table[:, 0]), axis=-1)
+        return inner(at, self._values(at, f, q) ** 2, at.asarray(table[:, 0]))
 
     def _coefficients(self, at: Place, f: Function, q: Array) -> Array:
         """Return the coefficients of a function, on a first axis.
