@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -97,12 +98,12 @@ def torch_module(case: str):
     return nn.Sequential(*found, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-def ours(case: str, library: str) -> Callable:
+def ours(case: str, library: str, budget: float = 4e9, few: int | None = None) -> Callable:
     import ntcore as nt
     from ntcore import stax
 
-    ntk = lambda f: nt.empirical_ntk_fn(f, (), implementation=0, memory_budget=4e9)  # noqa: E731
-    x = examples(case)
+    ntk = lambda f: nt.empirical_ntk_fn(f, (), implementation=0, memory_budget=budget)  # noqa: E731
+    x = examples(case)[:few]
     if library == "torch":
         import torch
 
@@ -153,7 +154,13 @@ def work(name: str, case: str) -> None:
     for _ in sys.stdin:
         start = time.perf_counter()
         run()
-        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
+        seconds = time.perf_counter() - start
+        print(json.dumps({"seconds": seconds, "peak": peak()}), flush=True)
+
+
+def peak() -> float:
+    """Return the most memory that this process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def versions() -> dict[str, str]:
@@ -168,18 +175,26 @@ class Contender:
     """One process that takes turns."""
 
     def __init__(self, python: str, name: str, case: str) -> None:
-        self.name, self.seconds = name, []
+        self.name, self.seconds, self.peak = name, [], 0.0
         command = [python, str(Path(__file__).resolve()), "--worker", name, "--case", case]
         env = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "2"}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
-        self.versions = json.loads(self.process.stdout.readline())["versions"]
+        self.versions = self._reply()["versions"]
+
+    def _reply(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with code {self.process.wait()}; see above.")
+        return json.loads(line)
 
     def turn(self) -> None:
         self.process.stdin.write("turn\n")
         self.process.stdin.flush()
-        self.seconds.append(json.loads(self.process.stdout.readline())["seconds"])
+        reply = self._reply()
+        self.seconds.append(reply["seconds"])
+        self.peak = reply["peak"]
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -210,6 +225,7 @@ def measure(case: str, peer_python: str, rounds: int, slow: int) -> list[dict]:
                 "median": statistics.median(c.seconds),
                 "faster_than_best_peer": statistics.median(ratios),
                 "turns": len(c.seconds),
+                "peak_mib": round(c.peak),
                 "versions": c.versions,
             }
         )
@@ -229,23 +245,28 @@ def machine() -> str:
 def markdown(rows: list[dict], line: str) -> str:
     out = ["# Empirical NTK, float32", "", line, ""]
     for case, title in CASES.items():
-        out += [f"## {title}", "", "| | least, s | median, s | times the best peer's speed |"]
-        out += ["|---|---|---|---|"]
+        out += [
+            f"## {title}",
+            "",
+            "| | least, s | median, s | times the best peer's speed | process, MiB |",
+        ]
+        out += ["|---|---|---|---|---|"]
         for r in rows:
             if r["case"] == case:
                 speed = f"{r['faster_than_best_peer']:.2f}"
-                out.append(f"| {r['name']} | {r['least']:.3f} | {r['median']:.3f} | {speed} |")
+                seconds = f"{r['least']:.3f} | {r['median']:.3f}"
+                out.append(f"| {r['name']} | {seconds} | {speed} | {r['peak_mib']} |")
         out.append("")
-    found = {k: v for r in rows for k, v in r["versions"].items()}
-    out.append(", ".join(f"{k} {v}" for k, v in sorted(found.items())))
+    found = {(k, v) for r in rows for k, v in r["versions"].items()}
+    out.append(", ".join(f"{k} {v}" for k, v in sorted(found)))
     return "\n".join(out) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="Python of an environment with neural_tangents 0.6.5")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--slow", type=int, default=3, help="rounds for contenders over 2 s")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--slow", type=int, default=2, help="rounds for contenders over 2 s")
     parser.add_argument("--case", default=None)
     parser.add_argument("--worker", default=None)
     given = parser.parse_args()
