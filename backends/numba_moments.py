@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
+from numba.extending import overload
 
 from ntcore.backends.buffers import empty
 from ntcore.backends.numba_loops import CHUNK, are_pairs, compiled, rows_of, whole
@@ -108,80 +110,183 @@ def _error_function(dtype: type) -> Pointwise:
     return moments
 
 
-def _loops(moments: Pointwise) -> tuple[Any, ...]:
-    """Return the loops over operands of one shape, and over all pairs of two batches."""
+def _of_type(make: Callable[[type], Pointwise]) -> Pointwise:
+    """Return the moments of one pair for whatever data type comes."""
+    single, double = make(np.float32), make(np.float64)
 
-    @compiled
-    def alike(k: Any, q1: Any, q2: Any, moment: Any, slope: Any) -> None:
-        for i in range(k.size):
-            moment[i], slope[i] = moments(k[i], q1[i], q2[i])
+    def moments(k: Any, q1: Any, q2: Any) -> Any:
+        raise TypeError("for compiled code alone")
 
-    @compiled
-    def pairs(k: Any, q1: Any, q2: Any, rows1: Any, rows2: Any, moment: Any, slope: Any) -> None:
-        n1, n2 = k.shape[1], k.shape[2]
-        if n2 >= LANES:
-            for a in range(k.shape[0]):
-                one, two = q1[rows1[a]], q2[rows2[a]]
-                for i in range(n1):
-                    q, row, first_out, second_out = one[i], k[a, i], moment[a, i], slope[a, i]
-                    for j in range(n2):
-                        first_out[j], second_out[j] = moments(row[j], q, two[j])
-            return
-        # Several rows at a time, so that vectors are full however few examples there are.
-        step = max(CHUNK // (n1 * n2), 1)
-        first = np.empty((step, n1, n2), k.dtype)
-        second = np.empty((step, n1, n2), k.dtype)
-        for a in range(0, k.shape[0], step):
-            rows = min(step, k.shape[0] - a)
-            for b in range(rows):
-                one, two = q1[rows1[a + b]], q2[rows2[a + b]]
-                for i in range(n1):
-                    for j in range(n2):
-                        first[b, i, j] = one[i]
-                        second[b, i, j] = two[j]
-            alike(
-                k[a : a + rows].reshape(-1),
-                first[:rows].reshape(-1),
-                second[:rows].reshape(-1),
-                moment[a : a + rows].reshape(-1),
-                slope[a : a + rows].reshape(-1),
-            )
+    @overload(moments, strict=False)
+    def choose(k: Any, q1: Any, q2: Any) -> Any:
+        if k == numba.float32:
+            return lambda k, q1, q2: single(k, q1, q2)
+        return lambda k, q1, q2: double(k, q1, q2)
 
-    return alike, pairs
+    return moments
 
 
-_LOOPS = {
-    name: {np.dtype(t): _loops(make(t)) for t in (np.float32, np.float64)}
-    for name, make in (("rectifier", _rectified), ("arcsine", _error_function))
-}
+_rectified_of_type, _error_function_of_type = map(_of_type, (_rectified, _error_function))
+
+# What is compiled is found on the disk again only if it refers to others by the names of a module.
+
+
+@compiled
+def rectified(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
+    """Return the moments of one pair under the rectifier."""
+    return _rectified_of_type(k, q1, q2)
+
+
+@compiled
+def error_function(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
+    """Return the moments of one pair under the error function."""
+    return _error_function_of_type(k, q1, q2)
+
+
+# --- loops --------------------------------------------------------------------------------------
+
+#: Which nonlinearity a loop is of.
+RECTIFIER, ERROR_FUNCTION = range(2)
+#: An index that might count from the end cannot be a vector's, so offsets are unsigned.
+U = np.uintp
+
+
+@compiled
+def _rectified_tangent(
+    k: Any, below: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
+) -> None:
+    for i in range(n):
+        moment[U(a + i)], rate = rectified(k[U(a + i)], q1, two[U(j + i)])
+        slope[U(a + i)] = rate * below[U(a + i)]
+
+
+@compiled
+def _rectified_row(
+    k: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
+) -> None:
+    for i in range(n):
+        moment[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1, two[U(j + i)])
+
+
+@compiled
+def _rectified_alike(k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int) -> None:
+    for i in range(n):
+        moment[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1[i], q2[i])
+
+
+@compiled
+def _error_function_tangent(
+    k: Any, below: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
+) -> None:
+    for i in range(n):
+        moment[U(a + i)], rate = error_function(k[U(a + i)], q1, two[U(j + i)])
+        slope[U(a + i)] = rate * below[U(a + i)]
+
+
+@compiled
+def _error_function_row(
+    k: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
+) -> None:
+    for i in range(n):
+        moment[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1, two[U(j + i)])
+
+
+@compiled
+def _error_function_alike(
+    k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int
+) -> None:
+    for i in range(n):
+        moment[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1[i], q2[i])
+
+
+@compiled
+def one_by_many(
+    kind: int, k: Any, below: Any, tangent: bool, moment: Any, slope: Any, a: int,
+    q1: Any, two: Any, j: int, n: int,
+) -> None:  # fmt: skip
+    """Take one example against ``n`` neighbours; entries begin at ``a``, variances at ``j``."""
+    if kind == RECTIFIER:
+        if tangent:
+            _rectified_tangent(k, below, moment, slope, a, q1, two, j, n)
+        else:
+            _rectified_row(k, moment, slope, a, q1, two, j, n)
+    elif tangent:
+        _error_function_tangent(k, below, moment, slope, a, q1, two, j, n)
+    else:
+        _error_function_row(k, moment, slope, a, q1, two, j, n)
+
+
+@compiled
+def alike(
+    kind: int, k: Any, below: Any, tangent: bool, moment: Any, slope: Any, a: int,
+    q1: Any, q2: Any, n: int,
+) -> None:  # fmt: skip
+    """Take ``n`` entries from ``a`` on, with as many variances of both batches."""
+    if kind == RECTIFIER:
+        _rectified_alike(k, moment, slope, a, q1, q2, n)
+    else:
+        _error_function_alike(k, moment, slope, a, q1, q2, n)
+    if tangent:
+        for i in range(n):
+            slope[U(a + i)] *= below[U(a + i)]
+
+
+@compiled
+def _pairs(
+    kind: int, k: Any, q1: Any, q2: Any, rows1: Any, rows2: Any, moment: Any, slope: Any
+) -> None:
+    """Take all pairs of two batches, row after row of entries."""
+    n1, n2 = q1.shape[1], q2.shape[1]
+    one, two = q1.ravel(), q2.ravel()
+    if n2 >= LANES:
+        for a in range(rows1.size):
+            for i in range(n1):
+                at, q = (a * n1 + i) * n2, one[rows1[a] * n1 + i]
+                one_by_many(kind, k, k, False, moment, slope, at, q, two, rows2[a] * n2, n2)
+        return
+    # Several rows at a time, so that vectors are full however few examples there are.
+    size = n1 * n2
+    step = max(CHUNK // size, 1)
+    first, second = np.empty(step * size, k.dtype), np.empty(step * size, k.dtype)
+    for a in range(0, rows1.size, step):
+        rows = min(step, rows1.size - a)
+        for b in range(rows):
+            for i in range(n1):
+                for j in range(n2):
+                    first[(b * n1 + i) * n2 + j] = one[rows1[a + b] * n1 + i]
+                    second[(b * n1 + i) * n2 + j] = two[rows2[a + b] * n2 + j]
+        alike(kind, k, k, False, moment, slope, a * size, first, second, rows * size)
+
+
+#: Data types that are compiled.
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def rectifier(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     """Both moments in one pass, accurate where ``|k|`` nears its bound."""
-    return _dual("rectifier", at, k, q1, q2)
+    found = _dual(RECTIFIER, k, q1, q2)
+    return REFERENCE["rectifier"](at, k, q1, q2) if found is None else found
 
 
 def arcsine(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     """Both moments in one pass."""
-    return _dual("arcsine", at, k, q1, q2)
+    found = _dual(ERROR_FUNCTION, k, q1, q2)
+    return REFERENCE["arcsine"](at, k, q1, q2) if found is None else found
 
 
-def _dual(name: str, at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
-    loops = _LOOPS[name].get(k.dtype)
+def _dual(kind: int, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     same = k.dtype == q1.dtype == q2.dtype
-    if loops is None or not (same and moderate(q1) and moderate(q2)):
-        return REFERENCE[name](at, k, q1, q2)
-    alike, pairs = loops
+    if k.dtype not in DTYPES or not (same and moderate(q1) and moderate(q2)):
+        return None
     shape = np.broadcast_shapes(k.shape, q1.shape, q2.shape)
     moment, slope = empty(shape, k.dtype), empty(shape, k.dtype)
+    flat, out = whole(k, shape).reshape(-1), (moment.reshape(-1), slope.reshape(-1))
     if not are_pairs(shape, q1, q2):
-        operands = (whole(x, shape).reshape(-1) for x in (k, q1, q2))
-        alike(*operands, moment.reshape(-1), slope.reshape(-1))
+        one, two = (whole(x, shape).reshape(-1) for x in (q1, q2))
+        alike(kind, flat, flat, False, *out, 0, one, two, flat.size)
         return moment, slope
     lead, (n1, n2) = shape[:-2], shape[-2:]
-    sizes = (math.prod(lead), n1, n2)
-    first, second = q1.reshape(-1, n1), q2.reshape(-1, n2)
+    one, two = (np.ascontiguousarray(x.reshape(-1, n)) for x, n in ((q1, n1), (q2, n2)))
     rows = rows_of(q1.shape[:-2], lead), rows_of(q2.shape[:-2], lead)
-    k = whole(k, shape).reshape(sizes)
-    pairs(k, first, second, *rows, moment.reshape(sizes), slope.reshape(sizes))
+    _pairs(kind, flat, one, two, *rows, *out)
     return moment, slope

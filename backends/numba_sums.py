@@ -61,7 +61,7 @@ def affine(
         return REFERENCE["affine"](at, x, scale, bias, plus)
     out, x = empty(x.shape, x.dtype), np.ascontiguousarray(x)
     factor, shift, _, more, added = last
-    _affine(x.reshape(-1), out.reshape(-1), factor, shift, more.reshape(-1), added)
+    affine_row(x.reshape(-1), out.reshape(-1), factor, shift, more.reshape(-1), added)
     return out
 
 
@@ -155,7 +155,7 @@ def _sum(
 
 @compiled
 def _finish(y: np.ndarray, scale: Any, bias: Any, plus: np.ndarray, added: bool) -> None:
-    """:func:`_affine` in place; one function for both would keep either from being a vector's."""
+    """:func:`affine_row` in place; with one function for both, neither would be a vector's."""
     if added:
         for i in range(y.size):
             y[i] = (y[i] * scale + bias) + plus[i]
@@ -182,7 +182,7 @@ def _add_up(x: np.ndarray, y: np.ndarray, entries: np.ndarray, inner: int, ahead
 
 
 @compiled
-def _affine(
+def affine_row(
     x: np.ndarray, y: np.ndarray, scale: Any, bias: Any, plus: np.ndarray, added: bool
 ) -> None:
     if added:

@@ -195,8 +195,24 @@ def _numba() -> Mapping[str, Callable[..., Any]]:
         return PLAIN
 
 
+def _chain(*args: Any) -> Any:
+    """Run a chain by :mod:`ntcore.backends.numba_chain`, which is imported when it is called."""
+    run = _chain_runner()
+    return None if run is None else run(*args)
+
+
+@cache
+def _chain_runner() -> Callable[..., Any] | None:
+    try:
+        run: Callable[..., Any] = importlib.import_module("ntcore.backends.numba_chain").run
+    except ImportError:
+        return None
+    return run
+
+
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
 FUSED = dict(PLAIN)
-if importlib.util.find_spec("numba") is not None:
+if HAS_NUMBA:
     FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", "arcsine")}
 
 BACKEND = Backend(
@@ -217,5 +233,6 @@ BACKEND = Backend(
     workers=lambda device: len(os.sched_getaffinity(0)),
     operator=operator,
     eigenvalues=eigenvalues,
+    chain=_chain if HAS_NUMBA else None,
     fused=FUSED,
 )

@@ -14,7 +14,7 @@ from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import PRODUCTS
 from ntcore.backends.numpy import split as split_seed
-from ntcore.backends.torch_host import on_host
+from ntcore.backends.torch_host import chain_on_host, on_host
 from ntcore.backends.torch_modules import adapt
 from ntcore.backends.torch_structured import count, structured
 from ntcore.errors import DTypeError
@@ -151,6 +151,7 @@ BACKEND = Backend(
     vjp=torch.func.vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
+    chain=None if HOST.chain is None else chain_on_host,
     register_pytree=_register,
     adapt=adapt,
     structured=structured,

@@ -44,6 +44,19 @@ def on_host(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
     return chosen
 
 
+def chain_on_host(chain: Any, arrays: Any, sides: Any, same: Any, counts: Any) -> Any:
+    """Run a chain by the NumPy backend, where all tensors are plain numbers."""
+    if HOST.chain is None:
+        return None
+    try:
+        given = [_as_numpy(x) for x in (*arrays, *sides, same)]
+    except NotPlain:
+        return None
+    first, last = given[: len(arrays)], given[-1]
+    found = HOST.chain(chain, first, (given[-3], given[-2]), last, counts)
+    return None if found is None else [torch.from_numpy(x) for x in found]
+
+
 def _as_numpy(x: Any) -> Any:
     """Return the memory of a tensor; whatever else comes stays as it is."""
     if not isinstance(x, torch.Tensor):

@@ -31,8 +31,8 @@ def values(bench: Bench, case: Case) -> Measures:
     """Compare the plan with one that asks for every offset at every edge, and count entries."""
     counts = bench.counts
     x1, x2 = pair(case, *counts)
-    # One compilation per plan tells as much as one per layer, and layers are seen as they run.
-    bench = bench.with_record(stage=None) if bench.compiles else bench
+    # Layers are seen as they run, one by one.
+    bench = bench.with_record(stage=None, chain=None)
     least, counted = _run(bench, case, x1, x2, EVERYTHING)
     most, counted_most = _run(bench, case, x1, x2, ALL_OFFSETS)
     for name, x in least.items():

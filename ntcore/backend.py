@@ -97,6 +97,10 @@ class Backend:
     sweep : callable or None
         ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
         read of static tables, one after the other in one compiled loop.
+    chain : callable or None
+        ``(chain, arrays, sides, same, (n1, n2)) -> arrays or None``: run the operations of a
+        :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the variances
+        ``(rows, n1)`` and ``(rows, n2)``; None where it cannot, which costs nothing else.
     register_pytree : callable or None
         ``cls -> None`` for a record class.
     flatten : callable or None
@@ -147,6 +151,7 @@ class Backend:
     scan: Callable[..., Any] | None = None
     stage: Callable[..., Any] | None = None
     sweep: Callable[..., list[Any]] | None = None
+    chain: Callable[..., list[Array] | None] | None = None
     register_pytree: Callable[[type], None] | None = None
     flatten: Callable[[Any], tuple[list[Any], Any]] | None = None
     adapt: Callable[[Any, Any], tuple[Any, ...] | None] | None = None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ntcore.backend import Array, Place
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
+from ntcore.moves import Company, Move, push
 from ntcore.plan import Plan
-from ntcore.program import Company, Job, Move, Program, push
+from ntcore.program import Job, Program
 from ntcore.source import Enter, Source, Span
 
 Arrays = tuple[Array | None, ...]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, Layout, hide, select
 from ntcore.moments import Moments
-from ntcore.program import staged
+from ntcore.moves import staged
 from ntcore.record import Record, leaf, record
 from ntcore.source import Span
 
@@ -36,6 +37,18 @@ class Beside(Record):
     asides: dict[int, Array] = leaf()
     sides: dict[int, Cov] = leaf(default_factory=dict)
     start: int = 0
+
+    @cached_property
+    def _stacked(self) -> dict[tuple[int, ...], Array]:
+        return {}
+
+    def rows(self, at: Place, edges: tuple[int, ...]) -> Array:
+        """Return the sides of some edges one below the other, ``(rows, n)``."""
+        if edges not in self._stacked:
+            found = [self.sides[e].data for e in edges]
+            flat = [at.xp.reshape(x, (-1, x.shape[-1])) for x in found]
+            self._stacked[edges] = at.xp.concat(flat, axis=0)
+        return self._stacked[edges]
 
     def cut(self, at: Place, span: Span) -> Beside:
         """Return what belongs to some of the examples, without the masks of channels."""
@@ -80,6 +93,22 @@ class Company(Record):
         if aside1 is None or aside2 is None:
             return inputs
         return [replace(m, aside1=aside1, aside2=aside2) for m in inputs]
+
+    @property
+    def plain(self) -> bool:
+        """Whether there are neither masks nor patterns."""
+        return not any(b.positions or b.asides for b in self.besides)
+
+    def side(self, edge: int) -> tuple[Layout | None, Layout | None]:
+        """Return the layout of what is kept of an edge's examples, for each batch."""
+        found = (b.sides.get(edge) for b in self.besides)
+        one, two = (None if side is None else side.layout for side in found)
+        return one, two
+
+    def rows(self, edges: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return the sides of some edges, one below the other, of the examples of each batch."""
+        one, two = (s.after(b.start).of(self.at, b.rows(self.at, edges), 1) for b, s in self._both)
+        return one, two
 
     @property
     def _both(self) -> tuple[tuple[Beside, Span], ...]:

@@ -23,7 +23,7 @@ from ntcore.cov import Cov, diagonal_to_user, to_user
 from ntcore.moments import Moments
 from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
-from ntcore.sizing import budget, check_budget, pairs_per_tile, span_of, workers
+from ntcore.sizing import check_budget, pairs_per_tile, span_of, workers
 from ntcore.source import Span
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
@@ -50,9 +50,10 @@ class Output:
 def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge."""
     job, besides = settled(job)
-    program = make_program(job, budget(job))
+    program = make_program(job)
     check_budget(job, program.widest)
-    grid = make_grid(*job.counts, pairs_per_tile(job, program.widest, job.plan.blocks), job.same)
+    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, program.chained)
+    grid = make_grid(*job.counts, pairs, job.same)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}
     tiles = list(grid)

@@ -32,9 +32,8 @@ def fusable(reference: F) -> F:
     @wraps(reference)
     def dispatch(at: Place, *args: Any) -> Any:
         chosen = at.backend.fused.get(name, reference)
-        counts = _ran.get()
-        if counts is not None and chosen is not reference:
-            counts[name] = counts.get(name, 0) + 1
+        if chosen is not reference:
+            count(name)
         return chosen(at, *args)
 
     return dispatch  # type: ignore[return-value]
@@ -49,6 +48,13 @@ def recording() -> Iterator[dict[str, int]]:
         yield counts
     finally:
         _ran.reset(token)
+
+
+def count(name: str) -> None:
+    """Note that a fused operation ran."""
+    counts = _ran.get()
+    if counts is not None:
+        counts[name] = counts.get(name, 0) + 1
 
 
 @fusable

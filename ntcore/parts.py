@@ -19,10 +19,12 @@ from typing import Any
 from ntcore.below import Below
 from ntcore.cov import Cov, joined, layout_of, rows_of
 from ntcore.moments import Moments
+from ntcore.moves import Company, Move, push, staged
 from ntcore.need import Need, Offsets
 from ntcore.plan import Edge, Plan
 from ntcore.planner import narrowed
-from ntcore.program import Company, Job, Move, Program, push, staged
+from ntcore.program import Job, Program
+from ntcore.sizing import budget
 from ntcore.source import Span
 
 #: A tile holds at least as many pairs where there are: they lie side by side in memory.
@@ -77,6 +79,11 @@ class Parts:
     def __len__(self) -> int:
         return len(self._programs)
 
+    @property
+    def chained(self) -> bool:
+        """Whether most of the layers of a part run as one chain."""
+        return self._programs[0].chained
+
     def part(self, part: int, one: Span, two: Span, company: Company) -> Moments:
         """Push one tile through the layers below the cut, for one part."""
         below = self._programs[part].run(one, two, company)[self._edge]
@@ -130,26 +137,41 @@ class Swept(Parts):
         return super().join(found[0], company)
 
 
-def make_program(job: Job, budget: int) -> Program | Parts:
-    """Return the program of the cross block, in parts where a tile exceeds a budget of bytes."""
+def make_program(job: Job) -> Program | Parts:
+    """Return the program of the cross block, in parts where a tile exceeds its budget of bytes."""
     whole = Program(job, "cross")
-    compiled = job.traced or job.at.backend.stage is not None
-    if compiled and job.at.backend.sweep is None:
-        return whole
+    if job.traced or job.at.backend.stage is not None:
+        return whole if job.at.backend.sweep is None else _swept(job, whole)
+    if job.at.backend.chain is not None:
+        roomy = _shared(job, whole, budget(job, chained=True))
+        if roomy.chained:
+            return roomy
+    return _shared(job, whole, budget(job))
+
+
+def _shared(job: Job, whole: Program, limit: int) -> Program | Parts:
+    pairs = max(1, min(PAIRS, job.counts[0] * job.counts[1]))
+    cut, needs = _shares(job, whole, pairs, limit)
+    return whole if cut is None or len(needs) == 1 else Parts(job, cut, needs)
+
+
+def _swept(job: Job, whole: Program) -> Program | Parts:
     pairs = max(1, job.counts[0] * job.counts[1])
-    if not job.traced:
-        pairs = min(pairs, SWEPT_PAIRS if compiled else PAIRS)
-    pieces = math.ceil(whole.widest * pairs * job.plan.blocks * job.plan.itemsize / budget)
-    cut = _cut(job.plan) if pieces > 1 else None
-    if cut is None:
+    most = pairs if job.traced else min(pairs, SWEPT_PAIRS)
+    cut, needs = _shares(job, whole, most, budget(job), SWEPT)
+    if cut is None or len(needs) == 1:
         return whole
-    needs = tuple(_groups(job.plan, cut, min(pieces, SWEPT) if compiled else pieces))
-    if len(needs) == 1:
-        return whole
-    if not compiled:
-        return Parts(job, cut, needs)
     swept = Swept(job, cut, needs)
     return swept if swept.kinds <= KINDS else whole
+
+
+def _shares(
+    job: Job, whole: Program, pairs: int, limit: int, most: float = math.inf
+) -> tuple[Cut | None, tuple[Need, ...]]:
+    """Return where to cut, and the parts of a tile of so many pairs."""
+    pieces = math.ceil(whole.widest * pairs * job.plan.blocks * job.plan.itemsize / limit)
+    cut = _cut(job.plan) if pieces > 1 else None
+    return cut, () if cut is None else tuple(_groups(job.plan, cut, int(min(pieces, most))))
 
 
 # --- where to cut -------------------------------------------------------------------------------

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.inputs import leaves_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
+from ntcore.moves import Company, Move, push, staged
 from ntcore.plan import Edge, Plan
 from ntcore.source import Source, Span
+from ntcore.stretches import Beside, Given, Stretch, affordable, can_play, find_stretch, play
 
 Masks = dict[int, Array]
-
-
-class Company(Protocol):
-    """What goes with the moments of one tile; see :class:`ntcore.beside.Company`."""
-
-    def edge(self, edge: int, m: Moments) -> Moments:
-        """Return the moments of an edge with what belongs to their examples."""
-
-    def layer(self, output: int, inputs: list[Moments]) -> list[Moments]:
-        """Return the inputs of the layer that writes an edge with what it reads of a pattern."""
-
-    def cut(self) -> Company:
-        """Return the same company with the arrays of these examples and of no others."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +57,13 @@ class Job:
     patterns: tuple[Any, Any] = (None, None)
 
 
-@dataclass(frozen=True)
-class Move:
-    """One layer at work in a program, and the edges that nothing reads after it."""
-
-    ctx: Context
-    layer: Layer
-    inputs: tuple[int, ...]
-    output: int
-    done_with: tuple[int, ...]
-
-
 class Program:
     """The layers of a plan that one block needs, from one step on, ready for tile after tile."""
 
     def __init__(self, job: Job, block: str, start: int = 0) -> None:
         self._at, self._block = job.at, block
+        self._stretches: dict[Any, Stretch | None] = {}
+        self._job = job
         edges = job.plan.edges
         self._outputs = [i for i in leaves_of(job.plan.outputs) if asked(edges[i], block)]
         self._entries = [
@@ -118,6 +97,18 @@ class Program:
         """Return how many parts there are: see :mod:`ntcore.parts`."""
         return 1
 
+    @property
+    def chained(self) -> bool:
+        """Whether most of the layers run as one chain, which keeps its own size."""
+        job = self._job
+        masked = any(job.masks) or any(p is not None for p in job.patterns)
+        if masked or not self._entries or not affordable(job.at, job.plan):
+            return False
+        kept = [job.plan.kept(block) for block in ("side1", "side2")]
+        beside = Beside(lambda edge: (kept[0].get(edge), kept[1].get(edge)), False)
+        stretch = self._stretch(0, {edge: (each, None) for edge, _, each in self._entries}, beside)
+        return stretch is not None and 2 * stretch.stop > len(self._moves)
+
     def part(self, part: int, one: Span, two: Span, company: Company) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""
         return self.run(one, two, company)
@@ -137,30 +128,44 @@ class Program:
 
     def go_on(self, env: dict[int, Moments], company: Company) -> dict[int, Moments]:
         """Push the moments of some edges through the layers above them."""
-        for move in self._moves:
-            inputs = company.layer(move.output, [env[i] for i in move.inputs])
-            env[move.output] = company.edge(move.output, push(move, *inputs))
+        n = 0
+        while n < len(self._moves):
+            n = self._play(n, env, company) or self._step(n, env, company)
+        return {i: env[i] for i in self._outputs}
+
+    def _step(self, n: int, env: dict[int, Moments], company: Company) -> int:
+        """Push moments through one layer; return the next."""
+        move = self._moves[n]
+        inputs = company.layer(move.output, [env[i] for i in move.inputs])
+        env[move.output] = company.edge(move.output, push(move, *inputs))
+        for i in move.done_with:
+            env.pop(i, None)
+        return n + 1
+
+    def _play(self, n: int, env: dict[int, Moments], company: Company) -> int:
+        """Run as many layers as the backend can as one chain; return the next, 0 if it cannot."""
+        job = self._job
+        if self._block != "cross" or not can_play(job.at, job.plan, company):
+            return 0
+        given = {i: (m.nngp.layout, m.ntk.layout if m.ntk else None) for i, m in env.items()}
+        stretch = self._stretch(n, given, Beside(company.side, company.same is not None))
+        made = None if stretch is None else play(self._at, stretch, env, company)
+        if stretch is None or made is None:
+            return 0
+        env.update(made)
+        for move in self._moves[n : stretch.stop]:
             for i in move.done_with:
                 env.pop(i, None)
-        return {i: env[i] for i in self._outputs}
+        return stretch.stop
+
+    def _stretch(self, n: int, given: Given, beside: Beside) -> Stretch | None:
+        key = n, beside.same, tuple(given.items())
+        if key not in self._stretches:
+            found = find_stretch(self._at, self._moves, n, given, beside, self._outputs)
+            self._stretches[key] = found
+        return self._stretches[key]
 
 
 def asked(edge: Edge, block: str) -> bool:
     """Whether anything of a block is asked for at an edge."""
     return getattr(edge, block) is not None
-
-
-def push(move: Move, *inputs: Moments) -> Moments:
-    """Return the moments of a layer's output."""
-    moments: Moments = staged(move.ctx.at, _push, (0,))(move.ctx, move.layer, *inputs)
-    return moments
-
-
-def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
-    return layer.push(ctx, *inputs)
-
-
-def staged(at: Place, fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
-    """Return a function, compiled on its own where the backend compiles."""
-    stage = at.backend.stage
-    return fn if stage is None else stage(fn, static)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ntcore.errors import BudgetError
 from ntcore.program import Job
 from ntcore.source import Span
@@ -14,12 +16,19 @@ COMPILED_EXAMPLES = 32
 LIVE = 5
 
 
-def budget(job: Job) -> int:
+#: A chain keeps what is between its layers in cache by itself, and its tiles may be larger.
+CHAINED = 8
+#: Tiles that every thread should have, of no fewer pairs than these.
+TILES, FULL = 3, 64
+
+
+def budget(job: Job, chained: bool = False) -> int:
     """Return the bytes that one block of a tile should take."""
-    usual = job.at.backend.tile_bytes(job.at.device)
+    usual = job.at.backend.tile_bytes(job.at.device) * (CHAINED if chained else 1)
     if job.plan.options.memory_budget is None or job.traced:
         return usual
-    return max(1, min(usual, int(_left(job) // (LIVE * workers(job)))))
+    left = _left(job) / (4 if chained else 1)  # the rest is for work space and variances
+    return max(1, min(usual, int(left // (LIVE * workers(job)))))
 
 
 def workers(job: Job) -> int:
@@ -56,11 +65,14 @@ def check_budget(job: Job, widest: int) -> None:
         )
 
 
-def pairs_per_tile(job: Job, widest: int, blocks: int) -> int:
+def pairs_per_tile(job: Job, widest: int, blocks: int, chained: bool = False) -> int:
     """Return how many pairs a tile holds so that its widest edge fits the cache."""
     if job.traced:
         return max(job.counts[0] * job.counts[1], 1)
-    pairs = max(1, budget(job) // (widest * blocks * job.plan.itemsize))
+    pairs = max(1, budget(job, chained) // (widest * blocks * job.plan.itemsize))
+    if chained:
+        share = math.ceil(job.counts[0] * job.counts[1] / (TILES * workers(job)))
+        pairs = min(pairs, max(share, FULL))
     if job.plan.keeps:
         return pairs
     each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))

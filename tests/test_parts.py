@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from ntcore import kernel, stax
+from ntcore import kernel, parts, stax
 from ntcore.parts import Parts, make_program
 from ntcore.stax import AvgPool, Conv, Dense, Erf, FanInSum, FanOut, Flatten, GlobalAvgPool, Relu
 
@@ -63,10 +63,11 @@ def computed(monkeypatch, net, x1, x2, size, workers=2):
     """Kernels in tiles of a size, and the program that computed them."""
     programs = []
 
-    def make(job, budget):
-        programs.append(make_program(job, size))
+    def make(job):
+        programs.append(make_program(job))
         return programs[-1]
 
+    monkeypatch.setattr(parts, "budget", lambda job, chained=False: size)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(workers)))
     monkeypatch.setattr(kernel, "make_program", make)
     found = net.kernel_fn(x1, x2, ("nngp", "ntk"))
@@ -84,8 +85,8 @@ def test_parts_change_nothing(name, alone, monkeypatch):
     for size in (1, 1 << 14):
         found, program = computed(monkeypatch, net, x1, second, size)
         assert isinstance(program, Parts)
-        for part, every in zip(found, whole, strict=True):
-            assert np.max(np.abs(part - every)) <= 4 * EPS * np.max(np.abs(every))
+        for one, every in zip(found, whole, strict=True):
+            assert np.max(np.abs(one - every)) <= 4 * EPS * np.max(np.abs(every))
 
 
 def test_threads_change_no_bit(monkeypatch):

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Axis, Cov, Layout, positions
-from ntcore.ops import Table, affine, gather_sums, inner, matmul, product
+from ntcore.ops import Table, affine, fusable, gather_sums, inner, matmul, product
 
 #: Images have few channels and many positions, and many tiny matrix products cost more than one
 #: product of whole arrays for each channel.
@@ -45,6 +45,7 @@ def variances(cov: Cov) -> Array:
     return data
 
 
+@fusable
 def spread(at: Place, q1: Array, q2: Array, layout: Layout) -> tuple[Array, Array]:
     """Return two arrays of variances ``(P1, P2, ..., n)`` so that they broadcast over a block."""
     first, second = at_first(at, q1, layout), at_second(at, q2, layout)
@@ -59,6 +60,7 @@ def hide(at: Place, cov: Cov, mask1: Array, mask2: Array) -> Cov:
     return Cov(at.xp.where(first | second, at.xp.zeros_like(cov.data), cov.data), cov.layout)
 
 
+@fusable
 def put_variances(at: Place, cov: Cov, q1: Array, same: Array) -> Cov:
     """Replace offset 0 of the pairs marked in ``same`` by their exact variance.
 

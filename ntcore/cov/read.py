@@ -107,13 +107,17 @@ def select(at: Place, cov: Cov, out: Layout) -> Cov:
 
 def weigh(at: Place, cov: Cov, weights1: tuple[Any, ...], weights2: tuple[Any, ...]) -> Cov:
     """Multiply entry ``[p, p']`` by a host weight of ``p`` and one of ``p'``, per axis."""
-    np, layout, data = host().namespace, cov.layout, cov.data
+    np, layout, data, alike = host().namespace, cov.layout, cov.data, 1.0
     for k in range(layout.ndim):
         p, q = positions(layout.axis(k))
-        w = np.asarray(weights1[k])[p] * np.asarray(weights2[k])[q]
+        one, two = np.asarray(weights1[k]), np.asarray(weights2[k])
+        if (one == one[0]).all() and (two == two[0]).all():
+            alike *= float(one[0] * two[0])
+            continue
+        w = one[p] * two[q]
         shape = (1,) * (2 * k) + w.shape + (1,) * (data.ndim - 2 * k - 2)
         data = data * at.asarray(w.reshape(shape))
-    return Cov(data, layout)
+    return Cov(data if alike == 1 else ops.affine(at, data, alike), layout)
 
 
 def total(at: Place, cov: Cov) -> Cov:

@@ -1,0 +1,339 @@
+"""The loops of a chain: every operation on a few pairs at a time, so that all stays in cache.
+
+Values lie as ``(entries, lanes)``: the pairs of a group side by side. Entries are those of some
+rows of the last axis, ``(outer, rows, positions)``, where rows of it never meet. A chain comes as
+rows of integers, one for each operation (the columns are named below), with a table of integers
+that some of them point into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ntcore.backends.numba_loops import CHUNK, compiled
+from ntcore.backends.numba_moments import U, alike, one_by_many
+from ntcore.backends.numba_sums import affine_row
+
+#: What an operation is; a nonlinearity, the last, is numbered as in ``numba_moments``.
+LOAD, STORE, WINDOW, AFFINE, PRODUCT, PUT, DUAL = range(7)
+#: Columns of an operation: what it is, the slots that it reads and writes, the outer entries and
+#: the positions of what it writes, where its integers or the rows of a block begin, and the first
+#: rows of its variances.
+WHAT, ONE, TWO, OUT, OUT2, OUTER, WIDTH, AT, FIRST1, FIRST2 = range(10)
+#: Pairs that fill a vector.
+LANES = 16
+#: Pairs with one example that are worth a loop of their own.
+LONG = 48
+
+
+@compiled
+def _window(
+    x: Any, y: Any, plus: Any, added: bool, ints: Any, at: int, first: int, rows: int, lanes: int,
+    scale: Any, bias: Any, spare: Any, other: Any,
+) -> None:  # fmt: skip
+    """Gather on every axis in turn; the last two go through one entry of the first at a time."""
+    axes, sizes, tables = ints[at], at + 1, at + 1 + ints[at]
+    before, after = ints[sizes + axes - 1] * lanes, ints[tables + axes] * lanes
+    inner = rows * before
+    for k in range(axes - 1):
+        inner *= ints[sizes + k]
+    outer, source, row = 1, x, spare
+    for k in range(axes - 2):
+        size, target = ints[sizes + k], row
+        inner //= size
+        outer *= _sum_axis(source, target, ints, ints[tables + k], outer, size, inner)
+        source, row, other = target, other, row
+    last = ints[tables + axes - 1]
+    if axes == 1:
+        _sum_rows(
+            source, 0, y, 0, plus, added, ints, last, first, rows, before, after, scale, bias, lanes
+        )
+        return
+    size, table = ints[sizes + axes - 2], ints[tables + axes - 2]
+    width, wide, many = rows * before, rows * after, ints[table]
+    for a in range(outer):
+        block = a * size * width
+        for m in range(many):
+            start, stop = ints[table + 1 + m], ints[table + 2 + m]
+            o = (a * many + m) * wide
+            if stop - start == 1:
+                _sum_rows(
+                    source, block + ints[start] * width, y, o, plus, added, ints, last, first,
+                    rows, before, after, scale, bias, lanes,
+                )  # fmt: skip
+            else:
+                _add_up(source, block, width, ints, start, stop, row, 0, width)
+                _sum_rows(
+                    row, 0, y, o, plus, added, ints, last, first,
+                    rows, before, after, scale, bias, lanes,
+                )  # fmt: skip
+
+
+@compiled
+def _sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: int) -> int:
+    """Gather on one axis; return its new size."""
+    out = ints[at]
+    for a in range(outer):
+        for m in range(out):
+            start, stop, o = ints[at + 1 + m], ints[at + 2 + m], (a * out + m) * inner
+            _add_up(x, a * size * inner, inner, ints, start, stop, y, o, inner)
+    return out
+
+
+@compiled
+def _sum_rows(
+    x: Any, xo: int, y: Any, yo: int, plus: Any, added: bool, ints: Any, at: int, first: int,
+    rows: int, before: int, after: int, scale: Any, bias: Any, lanes: int,
+) -> None:  # fmt: skip
+    """Gather within rows of the last axis, each by a table of its own."""
+    for r in range(rows):
+        t = ints[at + first + r]
+        for line in range(ints[t]):
+            # The first entry that is written, how many there are, and what they gather.
+            c = ints[t + 1 + line]
+            o, n, start = yo + ints[c] * lanes, ints[c + 1] * lanes, c + 3
+            stop = start + ints[c + 2]
+            if stop - start == 3:
+                _three(x, xo, lanes, ints, start, y, o, n, scale, bias, plus, added)
+            elif stop - start == 2:
+                _two(x, xo, lanes, ints, start, y, o, n, scale, bias, plus, added)
+            else:
+                _add_up(x, xo, lanes, ints, start, stop, y, o, n)
+                _finish(y, o, n, scale, bias, plus, added)
+        xo, yo = xo + before, yo + after
+
+
+# Offsets are unsigned where arrays are read: an index that might count from the end cannot be a
+# vector's. And they are passed beside whole arrays, since a slice costs as much as a short loop.
+
+
+@compiled
+def _add_up(
+    x: Any, xo: int, step: int, ints: Any, start: int, stop: int, y: Any, yo: int, n: int
+) -> None:
+    """Write the sum of the runs of ``n`` numbers that begin at some multiples of a step."""
+    if start == stop:
+        for i in range(n):
+            y[U(yo + i)] = 0
+        return
+    a = xo + ints[start] * step
+    if stop - start == 1:
+        for i in range(n):
+            y[U(yo + i)] = x[U(a + i)]
+        return
+    b = xo + ints[start + 1] * step
+    if stop - start == 2:
+        for i in range(n):
+            y[U(yo + i)] = x[U(a + i)] + x[U(b + i)]
+        return
+    c = xo + ints[start + 2] * step
+    for i in range(n):
+        y[U(yo + i)] = (x[U(a + i)] + x[U(b + i)]) + x[U(c + i)]
+    for t in range(start + 3, stop):
+        a = xo + ints[t] * step
+        for i in range(n):
+            y[U(yo + i)] += x[U(a + i)]
+
+
+@compiled
+def _finish(y: Any, yo: int, n: int, scale: Any, bias: Any, plus: Any, added: bool) -> None:
+    if added:
+        for i in range(n):
+            y[U(yo + i)] = (y[U(yo + i)] * scale + bias) + plus[U(yo + i)]
+    else:
+        for i in range(n):
+            y[U(yo + i)] = y[U(yo + i)] * scale + bias
+
+
+@compiled
+def _three(
+    x: Any, xo: int, step: int, ints: Any, start: int, y: Any, yo: int, n: int,
+    scale: Any, bias: Any, plus: Any, added: bool,
+) -> None:  # fmt: skip
+    a, b = xo + ints[start] * step, xo + ints[start + 1] * step
+    c = xo + ints[start + 2] * step
+    if added:
+        for i in range(n):
+            z = (x[U(a + i)] + x[U(b + i)]) + x[U(c + i)]
+            y[U(yo + i)] = (z * scale + bias) + plus[U(yo + i)]
+    else:
+        for i in range(n):
+            z = (x[U(a + i)] + x[U(b + i)]) + x[U(c + i)]
+            y[U(yo + i)] = z * scale + bias
+
+
+@compiled
+def _two(
+    x: Any, xo: int, step: int, ints: Any, start: int, y: Any, yo: int, n: int,
+    scale: Any, bias: Any, plus: Any, added: bool,
+) -> None:  # fmt: skip
+    a, b = xo + ints[start] * step, xo + ints[start + 1] * step
+    if added:
+        for i in range(n):
+            z = x[U(a + i)] + x[U(b + i)]
+            y[U(yo + i)] = (z * scale + bias) + plus[U(yo + i)]
+    else:
+        for i in range(n):
+            z = x[U(a + i)] + x[U(b + i)]
+            y[U(yo + i)] = z * scale + bias
+
+
+@compiled
+def _spread(
+    one: Any, r1: int, ones: Any, two: Any, r2: int, twos: Any, run: int, q1: Any, q2: Any, at: int
+) -> None:
+    """Write the variances of one entry beside each other."""
+    if run == 0:
+        for i in range(ones.size):
+            q1[at + i], q2[at + i] = one[r1 + ones[i]], two[r2 + twos[i]]
+        return
+    for v in range(0, ones.size, run):
+        q, j = one[r1 + ones[v]], r2 + twos[v]
+        for i in range(run):
+            q1[U(at + v + i)] = q
+        for i in range(run):
+            q2[U(at + v + i)] = two[U(j + i)]
+
+
+@compiled
+def _dual(
+    kind: int, k: Any, below: Any, tangent: bool, moment: Any, slope: Any, outer: int,
+    skip: int, first: int, count: int, ints: Any, at1: int, at2: int, one: Any, two: Any,
+    first1: int, first2: int, wide1: int, wide2: int, ones: Any, twos: Any, run: int,
+    spare: Any, other: Any,
+) -> None:  # fmt: skip
+    a, done, lanes = 0, 0, ones.size
+    most = min(CHUNK, spare.size)
+    for m in range(outer):
+        for e in range(m * skip + first, m * skip + first + count):
+            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
+            if run >= LONG:
+                for v in range(0, lanes, run):
+                    q1, j = one[r1 + ones[v]], r2 + twos[v]
+                    one_by_many(kind, k, below, tangent, moment, slope, a, q1, two, j, run)
+                    a += run
+                continue
+            if a + lanes - done > most:
+                alike(kind, k, below, tangent, moment, slope, done, spare, other, a - done)
+                done = a
+            _spread(one, r1, ones, two, r2, twos, run, spare, other, a - done)
+            a += lanes
+    if run < LONG:
+        alike(kind, k, below, tangent, moment, slope, done, spare, other, a - done)
+
+
+@compiled
+def _put(
+    x: Any, y: Any, n: int, ints: Any, at: int, at1: int, first1: int, skip: int, first: int,
+    count: int, side: Any, wide: int, ones: Any, itself: Any,
+) -> None:  # fmt: skip
+    """Copy a block, with variances where an entry compares one position of one example."""
+    y[:n] = x[:n]
+    lanes = ones.size
+    for each in range(ints[at]):
+        whole = ints[at + 1 + each]
+        m, e = whole // skip, whole % skip - first
+        if 0 <= e < count:
+            a, row = (m * count + e) * lanes, (ints[at1 + whole] + first1) * wide
+            for i in range(lanes):
+                if itself[i]:
+                    y[a + i] = side[row + ones[i]]
+
+
+@compiled
+def _load(
+    source: Any, y: Any, at: int, outer: int, skip: int, first: int, count: int, pairs: Any
+) -> None:
+    a, lanes = 0, pairs.size
+    together = pairs[lanes - 1] - pairs[0] == lanes - 1
+    for m in range(outer):
+        for e in range(at + m * skip + first, at + m * skip + first + count):
+            if together:
+                y[a : a + lanes] = source[e, pairs[0] : pairs[0] + lanes]
+            else:
+                for i in range(lanes):
+                    y[a + i] = source[e, pairs[i]]
+            a += lanes
+
+
+@compiled
+def _store(
+    x: Any, target: Any, at: int, outer: int, skip: int, first: int, count: int, pairs: Any,
+    used: int,
+) -> None:  # fmt: skip
+    a, lanes = 0, pairs.size
+    together = pairs[used - 1] - pairs[0] == used - 1
+    for m in range(outer):
+        for e in range(at + m * skip + first, at + m * skip + first + count):
+            if together:
+                target[e, pairs[0] : pairs[0] + used] = x[a : a + used]
+            else:
+                for i in range(used):
+                    target[e, pairs[i]] = x[a + i]
+            a += lanes
+
+
+@compiled
+def _operate(
+    code: Any, scale: Any, bias: Any, ints: Any, work: Any, rows: int, row: int, held: int,
+    one: Any, two: Any, wide1: int, wide2: int, ones: Any, twos: Any, length: int, itself: Any,
+) -> None:  # fmt: skip
+    """Run one operation on one group of pairs and some rows, ``row`` and after."""
+    op, outer, width, at = code[WHAT], code[OUTER], code[WIDTH], code[AT]
+    first, count, skip, lanes = row * width, held * width, rows * width, ones.size
+    x, y, out, more = work[code[ONE]], work[code[TWO]], work[code[OUT]], code[TWO] >= 0
+    spare, other, n = work[work.shape[0] - 2], work[work.shape[0] - 1], outer * count * lanes
+    first1, first2, slope = code[FIRST1], code[FIRST2], work[code[OUT2]]
+    if op == WINDOW:
+        _window(x, out, y, more, ints, at, row, held, lanes, scale, bias, spare, other)
+    elif op == AFFINE:
+        affine_row(x[:n], out[:n], scale, bias, y[:n], more)
+    elif op == PRODUCT:
+        for e in range(n):
+            out[e] = x[e] * y[e]
+    elif op == PUT:
+        at1 = ints[at - 1]
+        _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
+    else:
+        _dual(
+            op - DUAL, x, y, more, out, slope, outer, skip, first, count, ints, at, ints[at - 1],
+            one, two, first1, first2, wide1, wide2, ones, twos, length, spare, other,
+        )  # fmt: skip
+
+
+@compiled
+def run(
+    code: Any, scales: Any, ints: Any, source: Any, target: Any, side1: Any, side2: Any,
+    same: Any, ones: Any, twos: Any, pairs: Any, used: Any, runs: Any, rows: int, step: int,
+    work: Any,
+) -> None:  # fmt: skip
+    """Run a chain on group after group of pairs ``(ones[g], twos[g])``, some rows at a time.
+
+    ``used`` says how many lanes of a group are pairs, and ``runs`` how many in a row are of one
+    example and of neighbours. The last two slots of ``work`` are for the windows.
+    """
+    itself = np.zeros(ones.shape[1], np.bool_)
+    one, two, wide1, wide2 = side1.ravel(), side2.ravel(), side1.shape[1], side2.shape[1]
+    for g in range(ones.shape[0]):
+        if same.size:
+            for lane in range(itself.size):
+                itself[lane] = same[ones[g, lane], twos[g, lane]]
+        for row in range(0, rows, step):
+            held = min(step, rows - row)
+            for c in range(code.shape[0]):
+                op, outer, at = code[c, WHAT], code[c, OUTER], code[c, AT]
+                width = code[c, WIDTH]
+                first, count, skip = row * width, held * width, rows * width
+                if op == LOAD:
+                    slot = work[code[c, OUT]]
+                    _load(source, slot, at, outer, skip, first, count, pairs[g])
+                elif op == STORE:
+                    slot = work[code[c, ONE]]
+                    _store(slot, target, at, outer, skip, first, count, pairs[g], used[g])
+                else:
+                    _operate(
+                        code[c], scales[c, 0], scales[c, 1], ints, work, rows, row, held, one, two,
+                        wide1, wide2, ones[g], twos[g], runs[g], itself,
+                    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""Stretches of layers as lists of operations, written down once and replayed on every tile.
+
+A layer says what it does by the operations of :mod:`ntcore.ops`. Under one plan these are the same
+for every tile of pairs. So a stretch of layers is pushed once through a backend that records
+instead of computing, and a backend that can runs the whole list at once, with everything between
+its first and its last operation in cache. What cannot be recorded is computed layer by layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ntcore.ops import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation on numbered values, each of which has some entries for every pair.
+
+    Attributes
+    ----------
+    name : str
+        The operation, as in :mod:`ntcore.ops`.
+    inputs, outputs : tuple of int
+        Values; a last input of None is left out.
+    scale, bias : float
+        What ``gather_sums`` and ``affine`` end with; ``plus`` is their second input.
+    sizes, tables : tuple
+        The size of each axis of the input of ``gather_sums``, and its tables.
+    rows : tuple of two host arrays of integers, or None
+        For each entry, the row of its variance among those of the edge, for either batch.
+    firsts : tuple of int
+        The first row of the edge among those of all edges, for either batch.
+    entries : host array of integers or None
+        The entries that ``put_variances`` replaces.
+    """
+
+    name: str
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+    scale: float = 1.0
+    bias: float = 0.0
+    sizes: tuple[int, ...] = ()
+    tables: tuple[Table, ...] = ()
+    rows: tuple[Any, Any] | None = None
+    firsts: tuple[int, int] = (0, 0)
+    entries: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Operations in order, from some values to others.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The operations.
+    shapes : tuple of tuple of int
+        The entries that each value has for every pair, ``(R1, P1, R2, P2, ...)`` rows and
+        positions of every axis.
+    inputs, outputs : tuple of int
+        The values that are given, and those that are asked for.
+    sides : tuple of int
+        The edges whose variances are read, in the order in which their rows are numbered.
+    """
+
+    steps: tuple[Step, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    sides: tuple[int, ...]
+
+    def size(self, value: int) -> int:
+        """Return how many entries a value has for every pair."""
+        return math.prod(self.shapes[value])
+
+
+@dataclass(eq=False)
+class Notes:
+    """A chain that is being written."""
+
+    steps: list[Step] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    sides: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
+    rows: list[int] = field(default_factory=lambda: [0, 0])
+
+    def value(self, shape: tuple[int, ...]) -> int:
+        """Return the number of a new value."""
+        self.shapes.append(shape)
+        return len(self.shapes) - 1
+
+    def reshape(self, value: int, shape: tuple[int, ...]) -> None:
+        """Note the axes of a value, where they say more than what is known."""
+        if len(shape) > len(self.shapes[value]):
+            self.shapes[value] = shape
+
+    def side(self, edge: int, batch: int, rows: int) -> int:
+        """Return the first row of an edge's variances among those of a batch."""
+        firsts = self.sides[batch]
+        if edge not in firsts:
+            firsts[edge], self.rows[batch] = self.rows[batch], self.rows[batch] + rows
+        return firsts[edge]
+
+    def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> Chain:
+        """Return the chain that leads to some values, without what does not."""
+        steps = _with_slopes_multiplied(_needed(self.steps, outputs), outputs)
+        read = {i for s in steps for i in s.inputs}
+        given = tuple(i for i in inputs if i in read or i in outputs)
+        return Chain(tuple(steps), tuple(self.shapes), given, tuple(outputs), tuple(self.sides[0]))
+
+
+def _needed(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
+    found, wanted = [], set(outputs)
+    for step in reversed(steps):
+        if not wanted.isdisjoint(step.outputs):
+            wanted.update(i for i in step.inputs if i is not None)
+            found.append(step)
+    return found[::-1]
+
+
+def _with_slopes_multiplied(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
+    """Let moments take the tangent kernel along where nothing else reads their slope."""
+    uses: dict[int, list[int]] = {}
+    for n, step in enumerate(steps):
+        for i in step.inputs:
+            if i is not None:
+                uses.setdefault(i, []).append(n)
+    made = {i: n for n, step in enumerate(steps) for i in step.outputs}
+    found: list[Step | None] = list(steps)
+    for n, step in enumerate(steps):
+        if step.name != "product":
+            continue
+        below, slope = step.inputs
+        assert below is not None and slope is not None
+        at = made.get(slope, -1)
+        dual = found[at] if at >= 0 else None
+        alone = uses[slope] == [n] and slope not in outputs
+        if dual is None or dual.rows is None or dual.outputs[-1] != slope or not alone:
+            continue
+        if made.get(below, -1) < at and len(dual.inputs) == 1:
+            found[n] = None
+            found[at] = replace(
+                dual, inputs=(*dual.inputs, below), outputs=(dual.outputs[0], *step.outputs)
+            )
+    return [step for step in found if step is not None]

@@ -1,0 +1,272 @@
+"""A backend that writes operations down instead of computing them; see :mod:`ntcore.chain`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from ntcore.backend import Place, host, is_number
+from ntcore.chain import Notes, Step
+from ntcore.cov import Cov, Layout, positions
+from ntcore.ops import Table
+
+
+class Unrecordable(Exception):
+    """Something that is no operation of a chain."""
+
+
+def refuse(*args: Any, **kwargs: Any) -> Any:
+    """Stand in for what cannot be recorded."""
+    raise Unrecordable
+
+
+class Ghost:
+    """Stands for an array that is not there: nothing can be asked of it."""
+
+    __array_ufunc__ = None
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unrecordable(name)
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow"):
+    setattr(Ghost, f"__{_name}__", refuse)
+for _name in ("neg", "abs", "lt", "le", "gt", "ge", "and", "or", "invert", "getitem", "bool"):
+    setattr(Ghost, f"__{_name}__", refuse)
+
+
+class Value(Ghost):
+    """A block of a pair of examples, ``(*space, 1, 1)``; its data is a value of a chain."""
+
+    def __init__(self, on: Notes, number: int, shape: tuple[int, ...]) -> None:
+        self.on, self.number, self.shape = on, number, shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """The rows and positions of every axis, as far as they are known."""
+        return self.on.shapes[self.number]
+
+    def reshaped(self, shape: tuple[int, ...]) -> Value:
+        """Return the same value with other axes."""
+        size = math.prod(self.shape)
+        known = math.prod(n for n in shape if n != -1)
+        new = tuple(size // known if n == -1 else n for n in shape)
+        if new[-2:] == (1, 1):
+            self.on.reshape(self.number, new[:-2])
+        return Value(self.on, self.number, new)
+
+    def __mul__(self, other: Any) -> Value:
+        if is_number(other) and other == 1:
+            return self
+        return product(None, self, other) if isinstance(other, Value) else affine(None, self, other)
+
+    def __truediv__(self, other: Any) -> Value:
+        return affine(None, self, 1 / number(other))
+
+    def __add__(self, other: Any) -> Value:
+        more = isinstance(other, Value)
+        if is_number(other) and other == 0:
+            return self
+        return affine(None, self, None, None if more else other, other if more else None)
+
+    __rmul__, __radd__ = __mul__, __add__
+
+
+class Side(Ghost):
+    """The variances of an edge's examples of one batch.
+
+    ``rows`` has the number of a row in place of the examples; ``first`` notes that they are read
+    and returns the number of the first among the rows of all edges.
+    """
+
+    def __init__(self, rows: Any, first: Callable[[], int]) -> None:
+        self.rows, self.first = rows, first
+
+    def __getitem__(self, index: Any) -> Side:
+        return Side(self.rows[index], self.first)
+
+
+class Spread(Ghost):
+    """The variances that belong to every entry of a block, by the numbers of their rows."""
+
+    def __init__(self, rows: Any, first: int) -> None:
+        self.rows, self.first = rows, first
+
+    def __mul__(self, other: Any) -> Spread:
+        if not is_number(other) or other != 1:
+            raise Unrecordable
+        return self
+
+    __rmul__ = __mul__
+
+
+class Same(Ghost):
+    """Stands for the pairs that are one example twice."""
+
+
+# --- operations ---------------------------------------------------------------------------------
+
+
+def number(x: Any) -> float:
+    """Return a number that is known now."""
+    if not is_number(x):
+        raise Unrecordable
+    return float(x)
+
+
+def _known(scale: Any, bias: Any) -> dict[str, float]:
+    return {
+        "scale": 1.0 if scale is None else number(scale),
+        "bias": 0.0 if bias is None else number(bias),
+    }
+
+
+def _write(
+    name: str, inputs: tuple[Any, ...], space: Any, *shapes: Any, **kwargs: Any
+) -> tuple[Value, ...]:
+    """Add a step; return its outputs, which have ``shapes`` now and the axes ``space``."""
+    if not all(x is None or isinstance(x, Value) for x in inputs):
+        raise Unrecordable
+    on = inputs[0].on
+    made = tuple(Value(on, on.value(space), shape) for shape in shapes)
+    read = tuple(None if x is None else x.number for x in inputs)
+    on.steps.append(Step(name, read, tuple(v.number for v in made), **kwargs))
+    return made
+
+
+def gather_sums(
+    at: Any,
+    x: Value,
+    tables: tuple[Table, ...],
+    scale: Any = None,
+    bias: Any = None,
+    plus: Any = None,
+) -> Value:
+    """Record a sum of gathered entries."""
+    if not isinstance(x, Value):
+        raise Unrecordable
+    shape = (*(t.index.shape[1] for t in tables), x.shape[-1])
+    known = _known(scale, bias)
+    rest = {"sizes": x.shape[:-1], "tables": tables}
+    return _write("gather_sums", (x, plus), shape[:-1], shape, **known, **rest)[0]
+
+
+def affine(at: Any, x: Value, scale: Any = None, bias: Any = None, plus: Any = None) -> Value:
+    """Record a scale, a bias and what is added."""
+    if not isinstance(x, Value) or (plus is not None and plus.shape != x.shape):
+        raise Unrecordable
+    return _write("affine", (x, plus), x.space, x.shape, **_known(scale, bias))[0]
+
+
+def product(at: Any, x: Value, y: Value) -> Value:
+    """Record a product of two blocks."""
+    if not (isinstance(x, Value) and isinstance(y, Value) and x.shape == y.shape):
+        raise Unrecordable
+    return _write("product", (x, y), x.space, x.shape)[0]
+
+
+def _dual(name: str) -> Callable[..., Any]:
+    def dual(at: Any, k: Value, q1: Spread, q2: Spread) -> Any:
+        if not (isinstance(k, Value) and isinstance(q1, Spread) and isinstance(q2, Spread)):
+            raise Unrecordable
+        rows, firsts = (q1.rows, q2.rows), (q1.first, q2.first)
+        return _write(name, (k,), k.space, k.shape, k.shape, rows=rows, firsts=firsts)
+
+    return dual
+
+
+def spread(at: Any, q1: Side, q2: Side, layout: Layout) -> tuple[Spread, Spread]:
+    """Return which variance of either batch every entry of a block has."""
+    if layout.paired or not isinstance(q1, Side) or not isinstance(q2, Side):
+        raise Unrecordable
+    one, two = (_picked(q, place) for q, place in zip((q1, q2), _entries(layout), strict=True))
+    return one, two
+
+
+def _picked(q: Side, place: Any) -> Spread:
+    """Return the rows of variances that entries have by their positions."""
+    np, rows = host().namespace, q.rows.reshape(-1)
+    if np.array_equal(rows, np.arange(rows[0], rows[0] + rows.size)):
+        return Spread(place, q.first() + int(rows[0]))
+    return Spread(rows[place], q.first())
+
+
+@lru_cache(maxsize=4096)
+def _entries(layout: Layout) -> tuple[Any, Any]:
+    """Return the two positions, numbered, that every entry of a block compares."""
+    np = host().namespace
+    one = two = np.zeros(1, dtype=np.int64)
+    for k in range(layout.ndim):
+        p, q = (x.reshape(-1) for x in positions(layout.axis(k)))
+        one = (one[:, None] * layout.sizes1[k] + p).reshape(-1)
+        two = (two[:, None] * layout.sizes2[k] + q).reshape(-1)
+    return one, two
+
+
+def put_variances(at: Any, cov: Cov, q1: Spread, same: Same) -> Cov:
+    """Record that some entries become variances."""
+    if not isinstance(q1, Spread) or not isinstance(cov.data, Value):
+        raise Unrecordable
+    one, two = _entries(cov.layout)
+    entries = (one == two).nonzero()[0] if cov.layout.sizes1 == cov.layout.sizes2 else one[:0]
+    where = {"rows": (q1.rows, q1.rows), "firsts": (q1.first, q1.first), "entries": entries}
+    x = cov.data
+    return Cov(_write("put_variances", (x,), x.space, x.shape, **where)[0], cov.layout)
+
+
+class _Namespace:
+    """What of the standard can be recorded: new axes, and rows that are picked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unrecordable(name)
+
+    @staticmethod
+    def reshape(x: Any, shape: tuple[int, ...]) -> Value:
+        if not isinstance(x, Value):
+            raise Unrecordable
+        return x.reshaped(shape)
+
+    @staticmethod
+    def take(x: Any, index: Any, axis: int) -> Value:
+        """Pick rows of one axis of a block."""
+        if not isinstance(x, Value):
+            raise Unrecordable
+        np, sizes = host().namespace, x.shape
+        inner = math.prod(sizes[axis + 1 :])
+        flat = x.reshaped((math.prod(sizes[:axis]), sizes[axis], inner, 1))
+        every = (np.arange(flat.shape[0]), np.asarray(index), np.arange(inner))
+        tables = tuple(Table(i[None, :]) for i in every)
+        found = gather_sums(None, flat, tables)
+        return found.reshaped((*sizes[:axis], len(index), *sizes[axis + 1 :]))
+
+
+def recording_place(at: Place) -> Place:
+    """Return a place where operations are written down."""
+    fused = {f.__name__: f for f in (gather_sums, affine, product, spread, put_variances)}
+    fused |= {name: _dual(name) for name in ("rectifier", "arcsine")}
+    made = replace(
+        at.backend,
+        namespace=_Namespace(),
+        owns=lambda x: isinstance(x, Ghost),
+        asarray=_keep,
+        stage=None,
+        scan=None,
+        chain=None,
+        fused=fused | {name: refuse for name in ("matmul", "leading_sum", "power_series")},
+    )
+    return Place(made, at.dtype, at.device)
+
+
+def _keep(x: Any, dtype: Any, device: Any) -> Any:
+    """Let host tables of integers pass; any other array is a constant no chain holds."""
+    if getattr(getattr(x, "dtype", None), "kind", "") not in "biu":
+        raise Unrecordable
+    return x

@@ -1,0 +1,170 @@
+"""Which layers of a program run as one chain, and running them so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ntcore.backend import Place, host
+from ntcore.chain import Chain, Notes
+from ntcore.cov import Cov, Layout
+from ntcore.moments import Moments
+from ntcore.moves import Company, Move
+from ntcore.ops import recording
+from ntcore.plan import Plan
+from ntcore.recorder import Same, Side, Unrecordable, Value, recording_place
+
+Env = dict[int, Moments]
+#: The layouts of the covariance and of the tangent kernel of edges.
+Given = Mapping[int, tuple[Layout, Layout | None]]
+#: What does less is as fast layer by layer.
+LEAST_STEPS = 3
+#: Fewer pairs of examples leave most of a vector empty.
+LEAST_PAIRS = 6
+#: What a thread takes for a chain: its work space, and the tile before and after.
+WORK_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class Block:
+    """A covariance of an edge, or its tangent kernel, as a value of a chain."""
+
+    edge: int
+    tangent: bool
+    layout: Layout
+    value: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known beside the blocks.
+
+    Attributes
+    ----------
+    side : callable
+        From an edge to the layouts of what is kept of its examples, for each batch.
+    same : bool
+        Whether some pairs are one example twice.
+    """
+
+    side: Callable[[int], tuple[Layout | None, Layout | None]]
+    same: bool
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Layers that run as one chain.
+
+    Attributes
+    ----------
+    chain : Chain
+        What they do.
+    stop : int
+        The first layer after them.
+    given, made : tuple of Block
+        What is read, in the order of the chain's inputs, and what is written.
+    """
+
+    chain: Chain
+    stop: int
+    given: tuple[Block, ...]
+    made: tuple[Block, ...]
+
+
+def affordable(at: Place, plan: Plan) -> bool:
+    """Whether chains can be, and a memory budget leaves room for what they take.
+
+    That is the variances once more, one below the other, and work space for every thread.
+    """
+    given = plan.options.memory_budget
+    if at.backend.chain is None or given is None:
+        return at.backend.chain is not None
+    kept = plan.cost.bytes_kept if plan.keeps else 0
+    space = WORK_BYTES * max(at.backend.workers(at.device), 1)
+    return given - plan.cost.bytes_result - 2 * kept >= space
+
+
+def can_play(at: Place, plan: Plan, company: Company) -> bool:
+    """Whether chains are worth looking for."""
+    one, two = company.spans
+    return company.plain and one.width * two.width >= LEAST_PAIRS and affordable(at, plan)
+
+
+def find_stretch(
+    at: Place, moves: Sequence[Move], start: int, given: Given, beside: Beside, kept: Iterable[int]
+) -> Stretch | None:
+    """Record as many layers as can be, from one on; None where that is not worth it.
+
+    ``kept`` names the edges that are wanted in the end.
+    """
+    notes = Notes()
+    ghosts = {edge: _ghost(notes, beside, edge, *layouts) for edge, layouts in given.items()}
+    read = [b for edge in given for b in _blocks(edge, ghosts[edge])]
+    place, stop = recording_place(at), start
+    with suppress(Unrecordable), recording():
+        for move in moves[start:]:
+            ctx = replace(move.ctx, at=place)
+            made = move.layer.push(ctx, *(ghosts[i] for i in move.inputs))
+            ghosts[move.output] = _attended(notes, beside, move.output, made)
+            stop += 1
+    alive = {i for move in moves[stop:] for i in move.inputs} | set(kept)
+    edges = [m.output for m in moves[start:stop] if m.output in alive]
+    wanted = [b for edge in edges for b in _blocks(edge, ghosts[edge])]
+    chain = notes.finish([b.value for b in read], list(dict.fromkeys(b.value for b in wanted)))
+    if len(chain.steps) < LEAST_STEPS or not chain.sides:
+        return None
+    by_value = {b.value: b for b in read}
+    return Stretch(chain, stop, tuple(by_value[i] for i in chain.inputs), tuple(wanted))
+
+
+def play(at: Place, stretch: Stretch, env: Env, company: Company) -> Env | None:
+    """Return the moments of the edges that a stretch writes; None where it cannot run here."""
+    assert at.backend.chain is not None
+    one, two = (span.width for span in company.spans)
+    arrays = []
+    for block in stretch.given:
+        cov = env[block.edge].ntk if block.tangent else env[block.edge].nngp
+        assert cov is not None
+        arrays.append(at.xp.reshape(cov.data, (-1, one * two)))
+    found = at.backend.chain(
+        stretch.chain, arrays, company.rows(stretch.chain.sides), company.same, (one, two)
+    )
+    if found is None:
+        return None
+    data = dict(zip(stretch.chain.outputs, found, strict=True))
+    covs: dict[int, dict[bool, Cov]] = {}
+    for block in stretch.made:
+        shape = (*block.layout.space, one, two)
+        made = Cov(at.xp.reshape(data[block.value], shape), block.layout)
+        covs.setdefault(block.edge, {})[block.tangent] = made
+    return {e: company.edge(e, Moments(c[False], c.get(True))) for e, c in covs.items()}
+
+
+def _ghost(notes: Notes, beside: Beside, edge: int, nngp: Layout, ntk: Layout | None) -> Moments:
+    """Return what stands for the moments of an edge that are given."""
+    tangent = None if ntk is None else _value(notes, ntk)
+    return _attended(notes, beside, edge, Moments(_value(notes, nngp), tangent))
+
+
+def _value(notes: Notes, layout: Layout) -> Cov:
+    return Cov(Value(notes, notes.value(layout.space), (*layout.space, 1, 1)), layout)
+
+
+def _attended(notes: Notes, beside: Beside, edge: int, m: Moments) -> Moments:
+    """Return moments with what stands for the variances of their examples."""
+    layouts = enumerate(beside.side(edge))
+    one, two = (None if x is None else Cov(_side(notes, edge, b, x), x) for b, x in layouts)
+    return replace(m, side1=one, side2=two, same=Same() if beside.same else None)
+
+
+def _side(notes: Notes, edge: int, batch: int, layout: Layout) -> Side:
+    rows = host().namespace.arange(math.prod(layout.space))
+    return Side(rows.reshape(layout.space), partial(notes.side, edge, batch, rows.size))
+
+
+def _blocks(edge: int, m: Moments) -> list[Block]:
+    covs = [(tangent, cov) for tangent, cov in ((False, m.nngp), (True, m.ntk)) if cov is not None]
+    return [Block(edge, tangent, cov.layout, cov.data.number) for tangent, cov in covs]

@@ -1,0 +1,155 @@
+"""Stretches of layers that run as one chain, against the same layers one by one."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ntcore import ops, program, stax, stretches
+from ntcore.backend import host
+from ntcore.chain import Chain
+from tests.test_parts import NETWORKS
+
+Conv, Dense, Relu = stax.Conv, stax.Dense, stax.Relu
+
+pytestmark = pytest.mark.skipif(host().chain is None, reason="chains take numba")
+
+
+def convolutions(*nonlinearities, shape=(7, 6, 3), padding="SAME", end=stax.Flatten):
+    layers = [x for f in nonlinearities for x in (Conv(4, (3, 2), None, padding, b_std=0.2), f)]
+    return stax.serial(*layers, Conv(4, (2, 3), (2, 1), padding), end(), Dense(1)), shape
+
+
+CHAINED = {
+    "erf": convolutions(stax.Erf(), stax.Erf()),
+    "slopes": convolutions(stax.LeakyRelu(0.3), stax.ABRelu(-0.5, 1.5), stax.Abs()),
+    "standard": (
+        stax.serial(
+            Dense(4, 1.3, 0.2, parameterization="standard"), Relu(),
+            Dense(5, parameterization="standard"), Relu(), Dense(1, 1.1, 0.1),
+        ),
+        (9,),
+    ),
+    "circular": convolutions(Relu(), Relu(), padding="CIRCULAR", end=stax.GlobalAvgPool),
+    "valid": convolutions(Relu(), Relu(), padding="VALID", end=stax.GlobalSumPool),
+    "one axis": (
+        stax.serial(Conv(3, (3,), (2,), "SAME"), Relu(), Conv(3, (2,)), stax.Erf(), stax.Flatten()),
+        (11, 2),
+    ),
+    "a layer that is none": convolutions(Relu(), stax.Sin(), Relu(), Relu()),
+    "unequal branches": (
+        stax.serial(
+            Conv(3, (3, 3), None, "SAME"),
+            Relu(),
+            stax.FanOut(2),
+            stax.parallel(
+                stax.serial(Conv(3, (3, 3), (2, 2), "SAME"), Relu(), Conv(3, (3, 3))),
+                stax.serial(stax.AvgPool((2, 2), (2, 2)), Conv(3, (3, 3))),
+            ),
+            stax.FanInSum(),
+            Conv(3, (1, 1), b_std=0.1),
+            stax.Flatten(),
+        ),
+        (10, 10, 2),
+    ),
+    **NETWORKS,
+}  # fmt: skip
+
+
+def images(shape, *counts):
+    rng = np.random.default_rng(7)
+    return [rng.standard_normal((n, *shape)) if n else None for n in counts]
+
+
+def alone(monkeypatch, fn):
+    """The result with every layer by itself."""
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "can_play", lambda *args: False)
+        return fn()
+
+
+@pytest.mark.parametrize("name", CHAINED)
+@pytest.mark.parametrize("counts", [(3, 5), (1, 40), (17, 2), (2, 67), (9, 0)])
+def test_a_chain_changes_nothing(name, counts, monkeypatch):
+    net, shape = CHAINED[name]
+    x1, x2 = images(shape, *counts)
+    ran = spied(monkeypatch)
+    found = net.kernel_fn(x1, x2, ("nngp", "ntk"))
+    assert any(ran)
+    want = alone(monkeypatch, lambda: net.kernel_fn(x1, x2, ("nngp", "ntk")))
+    for a, b in zip(found, want, strict=True):
+        assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
+    if x2 is None:
+        assert all(np.array_equal(a, a.T) for a in found if a.ndim == 2)
+
+
+def test_images_of_two_sizes(monkeypatch):
+    rng = np.random.default_rng(8)
+    x1, x2 = rng.standard_normal((3, 7, 6, 2)), rng.standard_normal((4, 6, 8, 2))
+    ran = spied(monkeypatch)
+    for end in (stax.GlobalAvgPool, stax.Identity):
+        layers = [x for _ in range(3) for x in (Conv(3, (3, 2), (2, 1), "SAME", b_std=0.1), Relu())]
+        net = stax.serial(*layers, end())
+        found = net.kernel_fn(x1, x2, ("nngp", "ntk"))
+        want = alone(monkeypatch, lambda net=net: net.kernel_fn(x1, x2, ("nngp", "ntk")))
+        for a, b in zip(found, want, strict=True):
+            assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
+    assert any(ran)
+
+
+def spied(monkeypatch):
+    """A list that grows with every chain, by whether it ran."""
+    ran, play = [], stretches.play
+
+    def watched(*args):
+        found = play(*args)
+        ran.append(found is not None)
+        return found
+
+    monkeypatch.setattr(program, "play", watched)
+    return ran
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_near_and_coincident_examples(dtype, monkeypatch):
+    net, shape = CHAINED["erf"]
+    deep, _ = convolutions(*[Relu()] * 6)
+    x = images(shape, 4)[0].astype(dtype)
+    near = np.concatenate([x, x * (1 + 1e-4), -x, 0 * x]).astype(dtype)
+    for each in (net, deep):
+        found = each.kernel_fn(x, near, ("nngp", "ntk"))
+        want = each.kernel_fn(x.astype(float), near.astype(float), ("nngp", "ntk"))
+        for a, b in zip(found, want, strict=True):
+            assert a.dtype == dtype and np.all(np.isfinite(a))
+            assert np.max(np.abs(a - b)) <= 1e-4 * np.max(np.abs(b))
+
+
+def test_what_cannot_be_recorded_is_computed_layer_by_layer(monkeypatch):
+    ran = spied(monkeypatch)
+    net, shape = convolutions(stax.Sin(), stax.Gelu())
+    net.kernel_fn(*images(shape, 4, 5))
+    masked, _ = convolutions(Relu(), Relu())
+    x1, x2 = images(shape, 4, 5)
+    x1[0, 0] = 100.0
+    masked.kernel_fn(x1, x2, mask_constant=100.0)
+    assert not ran
+
+
+def test_extreme_variances_take_the_reference(monkeypatch):
+    ran = spied(monkeypatch)
+    net, shape = convolutions(Relu(), Relu(), end=stax.Flatten)
+    x1, x2 = images(shape, 4, 5)
+    found = net.kernel_fn(1e150 * x1, 1e-150 * x2, "nngp")
+    assert ran and not any(ran) and np.all(np.isfinite(found))
+
+
+def test_recorded_operations_are_those_that_run():
+    net, shape = convolutions(Relu(), stax.Erf())
+    with ops.recording() as counts:
+        net.kernel_fn(*images(shape, 4, 5))
+    assert counts["rectifier"] and counts["arcsine"] and counts["gather_sums"]
+
+
+def test_a_chain_knows_its_sizes():
+    chain = Chain((), ((2, 3, 4, 5), ()), (0,), (1,), ())
+    assert [chain.size(i) for i in (0, 1)] == [math.prod((2, 3, 4, 5)), 1]
