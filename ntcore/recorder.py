@@ -11,7 +11,7 @@ from typing import Any
 from ntcore.backend import Place, host, is_number
 from ntcore.chain import Notes, Step
 from ntcore.cov import Cov, Layout, positions
-from ntcore.ops import Table
+from ntcore.ops import REFERENCE, Table
 
 
 class Unrecordable(Exception):
@@ -260,7 +260,7 @@ def recording_place(at: Place) -> Place:
         stage=None,
         scan=None,
         chain=None,
-        fused=fused | {name: refuse for name in ("matmul", "leading_sum", "power_series")},
+        fused={name: refuse for name in REFERENCE} | fused,
     )
     return Place(made, at.dtype, at.device)
 

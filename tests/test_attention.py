@@ -292,7 +292,7 @@ def test_what_has_no_kernel_is_refused_at_planning() -> None:
 def test_finite_networks_refuse_other_sizes_and_what_is_no_covariance() -> None:
     net = ATTENTION(3, 4, 2, 2, pos_emb_type="SUM")
     _, params = net.init_fn(0, (2, 3, 2))
-    with pytest.raises(errors.ShapeError, match="embeddings for positions"):
+    with pytest.raises(errors.ShapeError, match="parameters of shapes"):
         net.apply_fn(params, np.ones((2, 4, 2)))
     net = ATTENTION(3, 4, 2, 2, pos_emb_type="SUM", pos_emb_decay_fn=lambda d: -d)
     with pytest.raises(errors.NotPSDError, match="pos_emb_decay_fn"):
