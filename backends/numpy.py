@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import threading
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -17,6 +16,7 @@ from scipy import linalg, special
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.buffers import empty
 from ntcore.backends.numpy_operators import eigenvalues, operator
+from ntcore.backends.products import matmul
 from ntcore.ops import REFERENCE, Table
 
 
@@ -160,17 +160,8 @@ def moderate(q: np.ndarray) -> bool:
     return most < float(info.max) ** 0.45 and least > (float(info.tiny) / info.eps) ** 0.5
 
 
-#: A product uses every core by itself; two of them side by side wait for each other's threads.
-PRODUCTS = threading.Lock()
-
-
-def _matmul(at: Place, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    with PRODUCTS:
-        return np.matmul(a, b)
-
-
 PLAIN: dict[str, Callable[..., Any]] = {
-    "matmul": _matmul,
+    "matmul": matmul,
     "gather_sum": _gather_sum,
     "affine": _affine,
     "product": _product,

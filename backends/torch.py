@@ -12,8 +12,8 @@ import torch.utils._pytree as pytree
 
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
-from ntcore.backends.numpy import PRODUCTS
 from ntcore.backends.numpy import split as split_seed
+from ntcore.backends.products import PRODUCTS, width_of
 from ntcore.backends.torch_host import chain_on_host, on_host
 from ntcore.backends.torch_modules import adapt
 from ntcore.backends.torch_structured import count, structured
@@ -85,8 +85,15 @@ def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         )
     if a.is_cuda:
         return torch.matmul(a, b)
+    return (_on_host if width_of(a.shape, b.shape) else _on_all_cores)(at, a, b)
+
+
+def _on_all_cores(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     with PRODUCTS:
         return torch.matmul(a, b)
+
+
+_on_host = on_host("matmul", _on_all_cores)
 
 
 def _gather_sum(at: Place, x: torch.Tensor, table: Table) -> torch.Tensor:
