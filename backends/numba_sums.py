@@ -17,6 +17,8 @@ from ntcore.ops import REFERENCE, Table
 def gather_sum(at: Any, x: np.ndarray, table: Table) -> np.ndarray:
     """Every entry in one pass: strips of them as vectors, the rest one by one."""
     out = empty((x.shape[0], table.index.shape[1], x.shape[2]), x.dtype)
+    if table.valid is None and len(table.index) == 1 and not table.strips.strips:
+        return np.take(x, table.index[0], axis=1, out=out, mode="clip")
     _gather(x, table, out, _last(x, None, None, None))
     return out
 

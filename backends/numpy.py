@@ -97,6 +97,34 @@ def _product(at: Place, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.multiply(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x.dtype))
 
 
+#: Rows that stay in the first cache however far apart they lie.
+ROWS = 16
+
+
+def _arranged(
+    at: Place, x: np.ndarray, order: tuple[int, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Axes that change places as two groups are one matrix, which is turned strip by strip."""
+    turned = np.transpose(x, order)
+    if turned.flags.c_contiguous:
+        return turned.reshape(shape)
+    out, first = empty(turned.shape, x.dtype), order[0]
+    if x.flags.c_contiguous and order == (*range(first, x.ndim), *range(first)):
+        rows = math.prod(x.shape[:first])
+        _turn(x.reshape(rows, -1), out.reshape(-1, rows))
+    else:
+        np.copyto(out, turned)
+    return out.reshape(shape)
+
+
+def _turn(x: np.ndarray, out: np.ndarray) -> None:
+    """Write the transpose of a matrix."""
+    rows, columns = x.shape
+    step = ROWS if rows < columns else rows
+    for i in range(0, rows, step):
+        out[:, i : i + step] = x[i : i + step].T
+
+
 def _add_slices(x: np.ndarray, y: np.ndarray, sources: tuple[int, ...]) -> None:
     """Write the sum of the strips that begin at each source."""
     parts = [x[:, s : s + y.shape[1], :] for s in sources]
@@ -162,6 +190,7 @@ def moderate(q: np.ndarray) -> bool:
 
 PLAIN: dict[str, Callable[..., Any]] = {
     "matmul": matmul,
+    "arranged": _arranged,
     "gather_sum": _gather_sum,
     "affine": _affine,
     "product": _product,

@@ -89,6 +89,12 @@ def leading_sum(at: Place, x: Array) -> Array:
     return x[0, ...]
 
 
+@fusable
+def arranged(at: Place, x: Array, order: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Permute the axes, and give what they hold another shape."""
+    return at.xp.reshape(at.xp.permute_dims(x, order), shape)
+
+
 class Table:
     """Which entries an output entry sums: a static, sparse matrix of ones.
 

@@ -16,11 +16,11 @@ from ntcore.cov.dense import opened as opened
 from ntcore.cov.dense import sandwich as sandwich
 from ntcore.cov.examples import coincident as coincident
 from ntcore.cov.examples import hide as hide
-from ntcore.cov.examples import of_inputs as of_inputs
 from ntcore.cov.examples import on_diagonal as on_diagonal
 from ntcore.cov.examples import put_variances as put_variances
 from ntcore.cov.examples import spread as spread
 from ntcore.cov.examples import variances as variances
+from ntcore.cov.inputs import of_inputs as of_inputs
 from ntcore.cov.layout import Cov as Cov
 from ntcore.cov.layout import Layout as Layout
 from ntcore.cov.layout import layout_of as layout_of

@@ -13,7 +13,7 @@ from ntcore.backend import Array, Place, host
 from ntcore.cov.examples import at_first, at_second
 from ntcore.cov.layout import Axis, Cov, Layout, positions
 from ntcore.cov.read import gather
-from ntcore.ops import Table, matmul
+from ntcore.ops import Table, arranged, matmul
 
 Axes = tuple[int, ...]
 
@@ -45,8 +45,8 @@ def opened(at: Place, cov: Cov, axes: Axes) -> Array:
             raise AssertionError("the plan holds too few offsets for this layer")
         data = gather(at, data, k, dense_table(*sizes), sizes)
     first, second = (math.prod(s[k] for k in axes) for s in (layout.sizes1, layout.sizes2))
-    data = at.xp.permute_dims(data, _order(axes, data.ndim))
-    return at.xp.reshape(data, (first, second, *data.shape[2 * len(axes) :]))
+    rest = [n for i, n in enumerate(data.shape) if i // 2 not in axes]
+    return arranged(at, data, _order(axes, data.ndim), (first, second, *rest))
 
 
 def closed(at: Place, data: Array, out: Layout, axes: Axes) -> Cov:
@@ -54,7 +54,8 @@ def closed(at: Place, data: Array, out: Layout, axes: Axes) -> Cov:
     sizes = [s[k] for s in (out.sizes1, out.sizes2) for k in axes]
     data = at.xp.reshape(data, (*sizes, *data.shape[2:]))
     order = _order(axes, data.ndim)
-    data = at.xp.permute_dims(data, tuple(order.index(i) for i in range(data.ndim)))
+    back = tuple(order.index(i) for i in range(data.ndim))
+    data = arranged(at, data, back, tuple(data.shape[i] for i in back))
     for k in axes:
         rows = len(out.rows[k]), out.sizes1[k]
         data = gather(at, data, k, rows_table(out.axis(k)), rows)
@@ -73,9 +74,38 @@ def sandwich(at: Place, cov: Cov, out: Layout, left: Array, right: Array, axes: 
     ``(n, P', P)``, with the axes joined; on the other axes ``out`` holds the offsets of the block.
     """
     data = opened(at, cov, axes)
-    examples = 1 if cov.layout.paired else 2
-    data = _times(at, left, data, 0, data.ndim - examples)
-    return closed(at, _times(at, right, data, 1, data.ndim - 1), out, axes)
+    shared = left.ndim == right.ndim == 2
+    product = _shared if shared else _each
+    return closed(at, product(at, data, left, right, 1 if cov.layout.paired else 2), out, axes)
+
+
+def _shared(at: Place, data: Array, left: Array, right: Array, _: int) -> Array:
+    """Multiply ``(P, Q, ...)`` by matrices that all examples share, where it lies."""
+    xp, (p, q, *rest) = at.xp, data.shape
+    width = math.prod(rest)
+    data = matmul(at, left, xp.reshape(data, (p, q * width)))
+    data = matmul(at, right, xp.reshape(data, (left.shape[0], q, width)))
+    return xp.reshape(data, (*data.shape[:2], *rest))
+
+
+def _each(at: Place, data: Array, left: Array, right: Array, examples: int) -> Array:
+    """Multiply ``(P, Q, ..., examples)`` by matrices of each example, the examples in front."""
+    xp, between = at.xp, data.ndim - 2 - examples
+    order = (*range(2 + between, data.ndim), *range(2, 2 + between), 0, 1)
+    data = arranged(at, data, order, tuple(data.shape[i] for i in order))
+    left = _beside(at, left, 0, examples, between)
+    right = xp.matrix_transpose(_beside(at, right, examples - 1, examples, between))
+    data = matmul(at, matmul(at, left, data), right)
+    back = tuple(order.index(i) for i in range(data.ndim))
+    return arranged(at, data, back, tuple(data.shape[i] for i in back))
+
+
+def _beside(at: Place, a: Array, batch: int, examples: int, between: int) -> Array:
+    """Give matrices the axes of the examples and of what is between these and the matrices."""
+    front = [1] * (examples + between)
+    if a.ndim > 2:
+        front[batch] = a.shape[0]
+    return at.xp.reshape(a, (*front, *a.shape[-2:]))
 
 
 def contract(at: Place, cov: Cov, out: Layout, a: Array, along: Axes, mixed: Axes) -> Cov:
@@ -111,15 +141,3 @@ def _both_sides(at: Place, left: Array, data: Array, right: Array) -> Array:
     data = matmul(at, right, xp.reshape(data, (*space, width, -1)))
     data = xp.reshape(data, (*space, right.shape[-2], left.shape[-2], *rest))
     return xp.permute_dims(data, (*range(n), n + 1, n, *range(n + 2, data.ndim)))
-
-
-def _times(at: Place, a: Array, data: Array, axis: int, examples: int) -> Array:
-    """Contract one axis of an array with the last of ``a``, which may vary along ``examples``."""
-    front = (axis,) if a.ndim == 2 else (examples, axis)
-    order = (*front, *(i for i in range(data.ndim) if i not in front))
-    data = at.xp.permute_dims(data, order)
-    flat = at.xp.reshape(data, (*data.shape[: len(front)], -1))
-    product = matmul(at, a, flat)
-    shape = (*data.shape[: len(front) - 1], product.shape[-2], *data.shape[len(front) :])
-    back = tuple(order.index(i) for i in range(len(order)))
-    return at.xp.permute_dims(at.xp.reshape(product, shape), back)

@@ -1,4 +1,4 @@
-"""Blocks of batches of examples, and the variances of examples beside a block."""
+"""The variances and masks of examples beside a block of them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,7 @@ from functools import lru_cache
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Axis, Cov, Layout, positions
-from ntcore.ops import Table, affine, fusable, gather_sums, inner, matmul, product
-
-#: Images have few channels and many positions, and many tiny matrix products cost more than one
-#: product of whole arrays for each channel.
-FEW_CHANNELS = 4
-
-
-def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
-    r"""Return :math:`K[p, p'] = \frac{1}{C} \sum_c x_1[p, c]\, x_2[p', c]` of two batches.
-
-    ``x1`` and ``x2`` have the shape ``(n, *spatial, C)``.
-    """
-    channels = x1.shape[-1]
-    x1, x2 = (_batch_behind_space(at, x, layout.ndim) for x in (x1, x2))
-    if layout.ndim and channels <= FEW_CHANNELS:
-        data = _products(at, x1[..., 0], x2[..., 0], layout)
-        for c in range(1, channels):
-            data = affine(at, _products(at, x1[..., c], x2[..., c], layout), None, None, data)
-        return Cov(affine(at, data, 1 / channels), layout)
-    a, b = at_first(at, x1, layout), at_second(at, x2, layout)
-    if layout.paired:
-        return Cov(inner(at, a, b) / channels, layout)
-    return Cov(matmul(at, a, at.xp.matrix_transpose(b)) / channels, layout)
-
-
-def _products(at: Place, x1: Array, x2: Array, layout: Layout) -> Array:
-    """Return the products of every two numbers that a block compares."""
-    return product(at, *spread(at, x1, x2, layout))
+from ntcore.ops import Table, fusable, gather_sums
 
 
 def variances(cov: Cov) -> Array:
@@ -91,10 +64,6 @@ def on_diagonal(at: Place, layout: Layout) -> Array:
     """Return 1 at offset 0 and 0 elsewhere, to multiply a block of two images of one size."""
     every = at.index(host().namespace.ones((1,) * (1 if layout.paired else 2), dtype=bool))
     return at.xp.astype(coincident(at, layout, every), at.dtype)
-
-
-def _batch_behind_space(at: Place, x: Array, ndim: int) -> Array:
-    return at.xp.permute_dims(x, (*range(1, ndim + 1), 0, *range(ndim + 1, x.ndim)))
 
 
 def at_first(at: Place, x: Array, layout: Layout) -> Array:

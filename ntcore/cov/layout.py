@@ -48,6 +48,11 @@ class Layout:
         """Stored entries per pair of examples."""
         return math.prod(self.space)
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every row of every axis is stored."""
+        return all(len(r) == n for r, n in zip(self.rows, self.sizes2, strict=True))
+
     def axis(self, k: int) -> Axis:
         """Return the sizes and offsets of one axis."""
         return self.sizes1[k], self.sizes2[k], self.offsets[k]

@@ -9,6 +9,7 @@ from ntcore.cov import Cov, opened, sandwich, select, total
 from ntcore.layers.attention_weights import attend, barred
 from ntcore.layers.embedding import embedded
 from ntcore.moments import Context, Moments
+from ntcore.ops import arranged
 from ntcore.shape import Shape
 
 
@@ -65,13 +66,14 @@ def _attention(at: Place, layer: Any, shape: Shape, side: Cov | None, mask: Arra
         raise AssertionError(f"the plan holds no covariances for {layer!r}")
     axes, xp = _row_major(shape), at.xp
     covariance = opened(at, embedded(at, layer, shape.channels, side, mask, mask), axes)
-    scores = xp.permute_dims(covariance, (2, 0, 1))
+    queries, keys, examples = covariance.shape
+    scores = arranged(at, covariance, (2, 0, 1), (examples, queries, keys))
     scores = at.number(layer.W_query_std) * at.number(layer.W_key_std) * scores
     hidden = _barred(layer, at, side.layout.sizes1, axes)
     if mask is not None:
-        keys = xp.permute_dims(mask, (mask.ndim - 1, *axes))
-        keys = xp.reshape(keys, (keys.shape[0], 1, -1))
-        hidden = keys if hidden is None else keys | hidden
+        away = xp.permute_dims(mask, (mask.ndim - 1, *axes))
+        away = xp.reshape(away, (examples, 1, keys))
+        hidden = away if hidden is None else away | hidden
     return attend(at, layer.attention_mechanism, scores, hidden)
 
 
