@@ -22,8 +22,8 @@ ENVIRONMENT = {"MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_backend_optimization_lev
 EXTRAS = {
     "numpy": "test,demo,strict",
     "strict": "test,strict",
-    "jax": "test,jax",
-    "torch": "test,torch",
+    "jax": "test,jax,test-jax",
+    "torch": "test,torch,test-torch",
     "cupy": "test,cupy",
     "numba": "test,strict,fast",
 }
