@@ -117,7 +117,7 @@ def test_gpt_of_torch(torch: Any, attention: str) -> None:
 
 def test_resnet18_of_flax(jax: Any) -> None:
     linen = pytest.importorskip("flax.linen")
-    x = jax.numpy.asarray(np.random.default_rng(0).standard_normal((2, 32, 32, 3)))
+    x = jax.numpy.asarray(np.random.default_rng(0).standard_normal((2, 16, 16, 3)))
     network = resnet18(linen, x.dtype)
     variables = jax.jit(network.init)(jax.random.key(0), x)
     assert sum(a.size for a in jax.tree.leaves(variables["params"])) == RESNET18
