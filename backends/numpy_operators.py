@@ -22,8 +22,16 @@ def eigenvalues(symmetric: linalg.LinearOperator, k: int, method: str) -> np.nda
     size = symmetric.shape[0]
     if method == "lobpcg":
         start = rng.standard_normal((size, k)).astype(symmetric.dtype)
-        found = linalg.lobpcg(symmetric, start, largest=True, tol=1e-9, maxiter=500)[0]
+        tol = max(1e-9, 10 * np.finfo(symmetric.dtype).eps) * _scale(symmetric, start)
+        found = linalg.lobpcg(symmetric, start, largest=True, tol=tol, maxiter=500)[0]
     else:
         start = rng.standard_normal(size).astype(symmetric.dtype)
         found = linalg.eigsh(symmetric, k, which="LA", v0=start, return_eigenvectors=False)
     return np.sort(found)[::-1]
+
+
+def _scale(symmetric: linalg.LinearOperator, start: np.ndarray) -> float:
+    """Return about the largest eigenvalue; LOBPCG takes its tolerance in such units."""
+    once = symmetric @ start
+    length = np.linalg.norm(once, axis=0)
+    return float(np.max(np.linalg.norm(symmetric @ once, axis=0) / np.where(length, length, 1)))

@@ -57,21 +57,25 @@ def check_first(backend: Library, case: Callable) -> None:
         assert_close(one, every[1])
 
 
-def check_second(case: Callable) -> None:
+def check_second(backend: Library, case: Callable) -> None:
     """Tangents of tangents, and of cotangents, are those of differences."""
-    fn = on(case)
-    along = [np.ones_like(X), np.ones_like(W)]
+    fn, record = on(case), backend.record
+    along = [backend.asarray(np.ones_like(a)) for a in (X, W)]
 
     def slope(x: Any, w: Any) -> list[Any]:
-        return tape.jvp(NUMPY, fn, [x, w], along)[1]
+        return tape.jvp(record, fn, [x, w], along)[1]
 
     def gradient(x: Any, w: Any) -> list[Any]:
-        values, pull = tape.vjp(NUMPY, fn, x, w)
+        values, pull = tape.vjp(record, fn, x, w)
         return pull([value * 0 + 1.0 for value in values])
 
     for first in (slope, gradient):
-        want = differences(lambda t, first=first: first(X + t, W + t)[-1])
-        assert_close(tape.jvp(NUMPY, first, [X, W], along)[1][-1], want)
+
+        def at(t: float, first: Callable = first) -> np.ndarray:
+            return backend.to_numpy(first(*(backend.asarray(a + t) for a in (X, W)))[-1])
+
+        found = tape.jvp(record, first, [backend.asarray(a) for a in (X, W)], along)[1][-1]
+        assert_close(backend.to_numpy(found), differences(at))
 
 
 def differences(value: Callable[[float], Any]) -> Any:

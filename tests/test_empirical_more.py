@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,32 @@ def test_operators_and_their_eigenvalues(backend: Library, mlp: Any) -> None:
         nt.empirical_ntk_eigenvalues(f, x1, params, 48)
     with pytest.raises(errors.ArgumentError, match="method"):
         nt.empirical_ntk_eigenvalues(f, x1, params, method="qr")
+
+
+@pytest.mark.parametrize("method", ["lanczos", "lobpcg"])
+def test_kernels_too_large_to_form(method: str) -> None:
+    count = 40_000  # the kernel would take 12.8 GB
+    x = np.random.default_rng(0).standard_normal((count, 8)) * np.arange(1, 9)
+    params = (np.ones((8, 1)), np.ones(1))
+    f = lambda p, x: x @ p[0] + p[1]  # noqa: E731
+    design = np.concatenate([x, np.ones((count, 1))], axis=1)
+    want = np.linalg.eigvalsh(design.T @ design)[::-1][:3]
+    tracemalloc.start()
+    found = nt.empirical_ntk_eigenvalues(f, x, params, 3, method=method)
+    image = nt.empirical_ntk_vp_fn(f, x, None, params)(x[:, :1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, want, rtol=1e-8)
+    np.testing.assert_allclose(image, design @ (design.T @ x[:, :1]), rtol=1e-9, atol=1e-6)
+    assert peak < 40 * x.nbytes
+
+
+def test_expansions_of_trees_on_every_tape(backend: Library, mlp: Any) -> None:
+    f, params, x1, _ = mlp
+    moved = mapped(lambda a: SCALED * a, params)
+    several = lambda p, x: {"y": (f(p, x), f(p, 0.5 * x))}  # noqa: E731
+    for degree in (1, 4) if backend.name != "jax" else (2,):
+        found = nt.taylor_expand(several, params, degree)(moved, x1)["y"]
+        for scale, got in zip((1.0, 0.5), found, strict=True):
+            alone = nt.taylor_expand(f, params, degree)(moved, scale * x1)
+            close(backend, got, backend.to_numpy(alone))

@@ -86,8 +86,10 @@ def test_derivatives_are_those_of_differences(backend: Library, name: str) -> No
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_second_derivatives(name: str) -> None:
-    check_second(FUNCTIONS[name])
+def test_second_derivatives(backend: Library, name: str) -> None:
+    if backend.record.vjp is not None:
+        pytest.skip(f"{backend.name} has derivatives of its own")
+    check_second(backend, FUNCTIONS[name])
 
 
 @pytest.mark.parametrize("name", ["softmax", "matmul", "var", "slices", "sort", "pow", "solve"])

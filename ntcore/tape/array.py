@@ -198,7 +198,7 @@ def apply(tape: Tape, op: Op, *args: Any, **static: Any) -> Traced:
     """Apply a primitive, recording it where an argument depends on a source."""
     from ntcore.tape.trace import Node
 
-    values = tuple(value_of(tape, a) for a in args)
+    values = tuple(level(tape, value_of(tape, a)) for a in args)
     out = op.value(tape, *values, **static)
     parents = tuple(node_of(tape, a) for a in args)
     if all(p is None for p in parents):
@@ -210,6 +210,17 @@ def apply(tape: Tape, op: Op, *args: Any, **static: Any) -> Traced:
 def value_of(tape: Tape, x: Any) -> Value:
     """Return what the library below sees in place of ``x``."""
     return x.value if isinstance(x, Traced) and x.tape is tape else x
+
+
+def level(tape: Tape, x: Any) -> Value:
+    """Return a value as one of the library below.
+
+    That may be a tape, whose arrays not every other array goes along with.
+    """
+    lower = tape.lower
+    if lower is None or not hasattr(x, "dtype") or (isinstance(x, Traced) and x.tape is lower):
+        return x
+    return Traced(level(lower, x), lower)
 
 
 def node_of(tape: Tape, x: Any) -> int | None:

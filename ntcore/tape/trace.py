@@ -68,11 +68,14 @@ class Tape:
         Parents come before children.
     above : Backend or None
         The backend of the arrays on this tape, once there are any.
+    lower : Tape or None
+        The tape that the values are on, when nested.
     """
 
     backend: Backend
     nodes: list[Node] = field(default_factory=list)
     above: Backend | None = None
+    lower: Tape | None = None
 
     @property
     def xp(self) -> Any:

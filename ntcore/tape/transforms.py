@@ -9,7 +9,7 @@ from typing import Any
 from ntcore.backend import Array, Backend, Place
 from ntcore.errors import DerivativeError
 from ntcore.ops import Table
-from ntcore.tape.array import Traced, apply, value_of
+from ntcore.tape.array import Traced, apply, level, value_of
 from ntcore.tape.linear import OPS
 from ntcore.tape.namespace import Namespace
 from ntcore.tape.trace import Tape
@@ -21,7 +21,7 @@ def tape_of(backend: Backend, primals: Sequence[Any]) -> Tape:
     """Return an empty tape for some arrays; above their own tape, if they are on one."""
     for x in primals:
         if isinstance(x, Traced):
-            return Tape(backend_on(x.tape))
+            return Tape(backend_on(x.tape), lower=x.tape)
     return Tape(backend)
 
 
@@ -87,6 +87,7 @@ def vjp(backend: Backend, fn: Fn, *primals: Any) -> tuple[list[Array], Callable[
         If ``fn`` does something that has no derivative, changes an array or returns integers.
     """
     tape = tape_of(backend, primals)
+    primals = tuple(level(tape, x) for x in primals)
     sources = [tape.source(x) for x in primals]
     traced = [Traced(x, tape, s) for x, s in zip(primals, sources, strict=True)]
     outputs = [on_tape(tape, y) for y in fn(*traced)]
@@ -96,6 +97,7 @@ def vjp(backend: Backend, fn: Fn, *primals: Any) -> tuple[list[Array], Callable[
         lead: tuple[int, ...] = ()
         for y, g in zip(outputs, cotangents, strict=True):
             if g is not None:
+                g = level(tape, g)
                 lead = tuple(g.shape[: g.ndim - y.ndim])
                 if y.node is not None:
                     seeds[y.node] = seeds[y.node] + g if y.node in seeds else g
@@ -116,6 +118,7 @@ def jvp(
     Arguments as in :func:`vjp`; errors too.
     """
     tape = tape_of(backend, [*primals, *tangents])
+    primals, tangents = ([level(tape, x) for x in each] for each in (primals, tangents))
     sources = [tape.source(x) for x in primals]
     traced = [Traced(x, tape, s) for x, s in zip(primals, sources, strict=True)]
     outputs = [on_tape(tape, y) for y in fn(*traced)]
