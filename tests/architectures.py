@@ -8,7 +8,7 @@ from typing import Any
 def resnet18(linen: Any, dtype: Any) -> Any:
     """He et al. 2016, table 1: 18 layers, 11 million parameters without the last layer."""
 
-    class Normed(linen.Module):  # type: ignore[name-defined]
+    class Normed(linen.Module):
         channels: int
         size: int
         stride: int = 1
@@ -20,7 +20,7 @@ def resnet18(linen: Any, dtype: Any) -> Any:
             )(x)
             return linen.BatchNorm(use_running_average=True, param_dtype=dtype)(x)
 
-    class Block(linen.Module):  # type: ignore[name-defined]
+    class Block(linen.Module):
         channels: int
         stride: int
 
@@ -32,7 +32,7 @@ def resnet18(linen: Any, dtype: Any) -> Any:
                 x = Normed(self.channels, 1, self.stride)(x)
             return linen.relu(x + y)
 
-    class ResNet18(linen.Module):  # type: ignore[name-defined]
+    class ResNet18(linen.Module):
         outputs: int
 
         @linen.compact
@@ -52,7 +52,7 @@ def gpt(equinox: Any, jax: Any, key: Any, dtype: Any, width: int = 16, tokens: i
     jnp, nn = jax.numpy, equinox.nn
     own = {"dtype": dtype}
 
-    class Block(equinox.Module):  # type: ignore[name-defined]
+    class Block(equinox.Module):
         norms: list
         attention: Any
         mlp: list
@@ -73,7 +73,7 @@ def gpt(equinox: Any, jax: Any, key: Any, dtype: Any, width: int = 16, tokens: i
             y = jax.vmap(self.norms[1])(x)
             return x + jax.vmap(lambda v: self.mlp[1](jax.nn.gelu(self.mlp[0](v))))(y)
 
-    class GPT(equinox.Module):  # type: ignore[name-defined]
+    class GPT(equinox.Module):
         words: Any
         places: Any
         blocks: list

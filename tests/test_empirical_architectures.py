@@ -58,7 +58,7 @@ def jax(backend: Library) -> Any:
 def logits(torch: Any, model: Any, last: bool) -> Any:
     """A module of a model of transformers, which puts out records."""
 
-    class Module(torch.nn.Module):  # type: ignore[name-defined]
+    class Module(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model.double().eval()

@@ -177,6 +177,15 @@ def test_jax_functions(jnp: Any) -> None:
     agree(scanned, x, None, shared, STRUCTURED)
 
 
+def test_parameters_of_fewer_digits_than_the_inputs(jnp: Any) -> None:
+    x, w = draw(jnp, 5, 4), draw(jnp, 4, 4).astype("float32")
+    wide = nt.empirical_ntk_fn(lambda w, x: jnp.tanh(x @ w))(x, None, w.astype("float64"))
+    for way in nt.NtkImplementation:
+        ntk_fn = nt.empirical_ntk_fn(lambda w, x: jnp.tanh(x @ w), implementation=way)
+        found = ntk_fn(x, None, w)
+        assert np.max(np.abs(found - wide)) <= UNITS * np.finfo(np.float32).eps * np.max(wide)
+
+
 def test_flax_modules(jnp: Any) -> None:
     linen = pytest.importorskip("flax.linen")
     import jax

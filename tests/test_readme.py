@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ntcore import layers
+from ntcore.conformance.fixtures import Library
 from ntcore.layers.base import Layer
 from ntcore.record import Record
 
@@ -38,6 +40,24 @@ def test_the_examples_run_and_print_what_stands_below_them():
             for line in printed.splitlines():
                 assert line == "..." or line in lines, line
     assert ran >= 3
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_the_examples_of_one_library(backend: Library, library: str):
+    if backend.name != library:
+        pytest.skip(f"for {library}")
+    if library == "jax":
+        pytest.importorskip("flax")
+    found = blocks()
+    ran = 0
+    for (language, text), (_, printed) in pairwise(found):
+        if language == "py" and text.startswith(f"import {library}\n"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(text, str(README), "exec"), {})
+            assert out.getvalue() == printed
+            ran += 1
+    assert ran == 1
 
 
 def test_what_the_first_example_comments():

@@ -46,10 +46,10 @@ def ntk_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     batches = batches_of(fn.backend, call, settings.vmap_axes)
     outputs = checked_outputs(fn, batches, compiled)
     axes = _examples(fn, batches, outputs, settings.vmap_axes, compiled)
-    shapes = [[tuple(y.shape) for y in found] for found in outputs]
+    kinds = [[(tuple(y.shape), y.dtype) for y in found] for found in outputs]
     del outputs
     found = [
-        _ntk_of_output(fn, batches, which, axes[which], shapes, settings, compiled)
+        _ntk_of_output(fn, batches, which, axes[which], kinds, settings, compiled)
         for which in range(len(axes))
     ]
     return fn.outputs[0].unflatten(found)
@@ -60,12 +60,13 @@ def _ntk_of_output(
     batches: list[Batch],
     which: int,
     out: int | None,
-    shapes: list[Any],
+    kinds: list[Any],
     settings: Settings,
     compiled: dict[Any, Any],
 ) -> Array:
-    views = [View(fn, b, which, out, compiled) for b in batches]
-    outs = [outputs_of(_without(s[which], out), settings.contraction, out) for s in shapes]
+    shapes, (dtype, *_) = zip(*(k[which] for k in kinds), strict=True)
+    views = [View(fn, b, which, out, compiled, dtype) for b in batches]
+    outs = [outputs_of(_without(s, out), settings.contraction, out) for s in shapes]
     _check_pairs([v.count for v in views], outs)
     pair = (views[0], views[-1]), (outs[0], outs[-1])
     if 0 in (*outs[0].counts, *outs[-1].counts, *(v.count for v in views)):

@@ -30,6 +30,8 @@ class View:
         Where the output has the examples; None where the whole batch is one example.
     compiled : dict
         What has been compiled for the function.
+    dtype : dtype or None
+        Of the output; that of the parameters where None.
     """
 
     fn: Bound
@@ -37,6 +39,7 @@ class View:
     which: int = 0
     out: int | None = 0
     compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    dtype: Any = None
 
     @property
     def backend(self) -> Backend:
@@ -47,7 +50,8 @@ class View:
     def place(self) -> Place:
         """Where the gradients are."""
         first = self.fn.theta[0]
-        return Place(self.backend, first.dtype, self.backend.device(first))
+        dtype = first.dtype if self.dtype is None else self.dtype
+        return Place(self.backend, dtype, self.backend.device(first))
 
     @property
     def count(self) -> int:
