@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from ntcore.errors import DerivativeError
+
+TRAINING = ("ModifyScopeVariableError", "InvalidRngError", "TraceContextError")
 
 
 def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
@@ -21,23 +26,41 @@ def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
 def _flax(flax: Any, f: Any, params: Any) -> tuple[Any, ...] | None:
     linen, nnx = getattr(flax, "linen", None), getattr(flax, "nnx", None)
     if nnx is not None and isinstance(f, nnx.Module):
-        return _nnx(nnx, f, params)
+        return _nnx(flax, nnx, f, params)
     if linen is None or not isinstance(f, linen.Module):
         return None
     if not (hasattr(params, "keys") and "params" in params):
-        return f.apply, params, None, True
+        return _evaluated(flax, f.apply), params, None, True
     rest = {name: value for name, value in params.items() if name != "params"}
     apply = lambda p, x, **kwargs: f.apply({**rest, "params": p}, x, **kwargs)  # noqa: E731
-    return apply, params["params"], None, True
+    return _evaluated(flax, apply), params["params"], None, True
 
 
-def _nnx(nnx: Any, f: Any, params: Any) -> tuple[Any, ...]:
+def _evaluated(flax: Any, apply: Callable[..., Any]) -> Callable[..., Any]:
+    """Say what is wrong with a module that would change, or that draws numbers."""
+    training = tuple(getattr(flax.errors, name) for name in TRAINING if hasattr(flax.errors, name))
+
+    def call(p: Any, x: Any, **kwargs: Any) -> Any:
+        try:
+            return apply(p, x, **kwargs)
+        except training as error:
+            raise DerivativeError(
+                "the flax module changes its variables or draws random numbers when it is applied, "
+                "as BatchNorm and Dropout do in train mode; build it with "
+                "use_running_average=True and deterministic=True, or call module.eval(): "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+
+    return call
+
+
+def _nnx(flax: Any, nnx: Any, f: Any, params: Any) -> tuple[Any, ...]:
     graph, own, rest = nnx.split(f, nnx.Param, ...)
 
     def apply(p: Any, x: Any, **kwargs: Any) -> Any:
         return nnx.merge(graph, p, rest)(x, **kwargs)
 
-    return apply, own if params is None else params, None, True
+    return _evaluated(flax, apply), own if params is None else params, None, True
 
 
 def _equinox(equinox: Any, f: Any, params: Any) -> tuple[Any, ...] | None:

@@ -204,6 +204,30 @@ def test_flax_modules(jnp: Any) -> None:
     agree(network, x, None, network.init(jax.random.key(0), x), STRUCTURED)
 
 
+def test_flax_modules_in_train_mode(jnp: Any) -> None:
+    linen = pytest.importorskip("flax.linen")
+    import jax
+    from flax import nnx
+
+    x, key = draw(jnp, 4, 3), jax.random.key(0)
+    normed = linen.Sequential([linen.BatchNorm(use_running_average=False), linen.Dense(2)])
+    dropped = linen.Sequential([linen.Dense(9), linen.Dropout(0.5, deterministic=False)])
+    keys = {"params": key, "dropout": key}
+    modern = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.BatchNorm(2, rngs=nnx.Rngs(0)))
+    for module, variables in (
+        (normed, normed.init(key, x)),
+        (dropped, dropped.init(keys, x)),
+        (modern, None),
+    ):
+        with pytest.raises(errors.DerivativeError, match="train mode") as caught:
+            nt.empirical_ntk_fn(module)(x, None, variables)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(errors.DerivativeError, match="example alone"):
+        nt.empirical_ntk_fn(dropped)(x, None, dropped.init(keys, x), rngs={"dropout": key})
+    modern.eval()
+    assert nt.empirical_ntk_fn(modern)(x, None, None).shape == (4, 4)
+
+
 def test_equinox_modules(jnp: Any) -> None:
     equinox = pytest.importorskip("equinox")
     import jax
