@@ -89,12 +89,15 @@ def empirical_ntk_fn(
         ``ntk_fn(x1, x2, params, **kwargs)``; ``x2=None`` stands for ``x1``, ``params=None`` for
         those of a module. Of the shape ``(n1, n2, ...)``: every axis of the output
         twice, one after the other, less the traced ones, diagonal ones once. A keyword argument
-        that is a pair is split between ``x1`` and ``x2``.
+        that is a pair is split between ``x1`` and ``x2``; of a random state ``rng``, ``x2`` gets
+        one of its own, unless it equals ``x1``.
 
     Raises
     ------
     ArgumentError, ShapeError, BackendError
         If an argument does not fit.
+    DTypeError
+        If ``x1`` and ``x2`` are of two data types.
     DerivativeError
         If ``f`` cannot be differentiated, returns integers, changes its arguments, or is a module
         that mixes the examples of a batch.
