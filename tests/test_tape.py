@@ -14,6 +14,7 @@ from ntcore import errors, tape
 from ntcore.conformance.fixtures import Library
 from tests.tape_problems import (
     NUMPY,
+    STEP,
     W,
     X,
     assert_close,
@@ -124,9 +125,10 @@ def test_compositions(names: list[str]) -> None:
     def value(t: float) -> Any:
         return tape.vjp(NUMPY, fn, W + t * along)[0][0]
 
-    want = differences(value)
+    want = differences(value, STEP / 2)
+    error = np.max(np.abs(want - differences(value)))  # of differences, where a function is steep
     found = tape.jvp(NUMPY, fn, [W], [along])[1][0]
-    assert np.max(np.abs(found - want)) <= 1e-5 * max(1.0, np.max(np.abs(want)))
+    assert np.max(np.abs(found - want)) <= 1e-5 * max(1.0, np.max(np.abs(want))) + error
 
 
 def test_constants_and_numpy_functions() -> None:
