@@ -289,11 +289,13 @@ class _Encoder:
 
     def _by_row(self, table: Table, size: int) -> int:
         """Keep what each row of the last axis gathers; see :func:`_lines`."""
-        found = []
-        for row in _row_tables(table, self._rows, size):
-            lines = [self._keep((row, n), (line,)) for n, line in enumerate(_lines(row))]
-            found.append(self._keep((row, "lines"), ([len(lines)], lines)))
-        return self._keep(("rows", *found), (found,))
+        if (id(table), size) not in self._kept:
+            found = []
+            for row in _row_tables(table, self._rows, size):
+                lines = [self._keep((row, n), (line,)) for n, line in enumerate(_lines(row))]
+                found.append(self._keep((row, "lines"), ([len(lines)], lines)))
+            self._keep((id(table), size), (found,))
+        return self._kept[id(table), size]
 
 
 @lru_cache(maxsize=8192)

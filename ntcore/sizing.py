@@ -18,8 +18,8 @@ LIVE = 5
 
 #: A chain keeps what is between its layers in cache by itself, and its tiles may be larger.
 CHAINED = 8
-#: Tiles that every thread should have, of no fewer pairs than these.
-TILES, FULL = 3, 64
+#: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
+TILES, FULL, LEAST = 3, 64, 16
 
 
 def budget(job: Job, chained: bool = False) -> int:
@@ -71,8 +71,8 @@ def pairs_per_tile(job: Job, widest: int, blocks: int, chained: bool = False) ->
         return max(job.counts[0] * job.counts[1], 1)
     pairs = max(1, budget(job, chained) // (widest * blocks * job.plan.itemsize))
     if chained:
-        share = math.ceil(job.counts[0] * job.counts[1] / (TILES * workers(job)))
-        pairs = min(pairs, max(share, FULL))
+        share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
+        pairs = min(pairs, max(math.ceil(share / TILES), min(share, FULL), LEAST))
     if job.plan.keeps:
         return pairs
     each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))
