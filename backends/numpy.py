@@ -125,6 +125,16 @@ def _turn(x: np.ndarray, out: np.ndarray) -> None:
         out[:, i : i + step] = x[i : i + step].T
 
 
+def _softmax(at: Place, scores: np.ndarray, hidden: np.ndarray | None = None) -> np.ndarray:
+    if hidden is not None or not scores.size:
+        return REFERENCE["softmax"](at, scores, hidden)
+    out = empty(scores.shape, scores.dtype)
+    np.subtract(scores, scores.max(axis=-1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    out /= out.sum(axis=-1, keepdims=True)
+    return out
+
+
 def _add_slices(x: np.ndarray, y: np.ndarray, sources: tuple[int, ...]) -> None:
     """Write the sum of the strips that begin at each source."""
     parts = [x[:, s : s + y.shape[1], :] for s in sources]
@@ -191,6 +201,7 @@ def moderate(q: np.ndarray) -> bool:
 PLAIN: dict[str, Callable[..., Any]] = {
     "matmul": matmul,
     "arranged": _arranged,
+    "softmax": _softmax,
     "gather_sum": _gather_sum,
     "affine": _affine,
     "product": _product,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ntcore import ops
-from ntcore.backend import Array, Place, host
+from ntcore.backend import Array, Place, host, is_number
 from ntcore.cov.layout import Axis, Cov, Layout, positions, rows_of
 from ntcore.ops import Table, gather_sum, gather_sums, leading_sum
 
@@ -85,6 +85,7 @@ def gather(at: Place, data: Array, k: int, table: Table, after: tuple[int, ...])
 
 def affine(at: Place, cov: Cov, scale: Any, bias: Any = None, plus: Cov | None = None) -> Cov:
     """Return ``scale * K + bias + plus``, where what is None is left out."""
+    scale = None if is_number(scale) and scale == 1 else scale
     if scale is None and bias is None and plus is None:
         return cov
     more = None if plus is None else plus.data

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ntcore.backend import Array, Place
-from ntcore.cov import Cov, opened, sandwich, select, total
+from ntcore.cov import Cov, affine, opened, sandwich, select, total
 from ntcore.layers.attention_weights import attend, barred
 from ntcore.layers.embedding import embedded
 from ntcore.moments import Context, Moments
+from ntcore.ops import affine as scaled
 from ntcore.ops import arranged
 from ntcore.shape import Shape
 
@@ -27,14 +28,15 @@ def _weighed(layer: Any, ctx: Context, m: Moments) -> Moments:
     scale, bias = _square(at, layer.W_value_std, layer.W_out_std), _bias(at, layer)
     values = _seen(layer, ctx, m, m.nngp, layer.val_pos_emb)
     mixed = sandwich(at, values, ctx.layout, left, right, axes)
-    nngp = mixed.affine(scale, bias)
+    nngp = affine(at, mixed, scale, bias)
     if not ctx.ntk:
         return Moments(nngp)
-    own = mixed.affine(2 * scale, bias)
+    own = affine(at, mixed, 2 * scale, bias)
     if m.ntk is None and not _trains_values(layer):
         return Moments(nngp, own)
     below = _seen(layer, ctx, m, _ntk(m), layer.val_pos_emb)
-    return Moments(nngp, own + sandwich(at, below, ctx.layout, left, right, axes).affine(scale))
+    below = sandwich(at, below, ctx.layout, left, right, axes)
+    return Moments(nngp, affine(at, below, scale, None, own))
 
 
 def _squared(layer: Any, ctx: Context, m: Moments) -> Moments:
@@ -47,17 +49,17 @@ def _squared(layer: Any, ctx: Context, m: Moments) -> Moments:
     queries = select(at, keys, out)
     both = _over_keys(layer, ctx, keys.times(values.data))
     plain = queries.times(both)
-    nngp = plain.affine(scale, bias)
+    nngp = affine(at, plain, scale, bias)
     if not ctx.ntk:
         return Moments(nngp)
-    own = plain.affine(4 * scale, bias)
+    own = affine(at, plain, 4 * scale, bias)
     if m.ntk is None and layer.pos_emb_type == "NONE":
         return Moments(nngp, own)
     keys_below = _seen(layer, ctx, m, _ntk(m), True)
     values_below = _seen(layer, ctx, m, _ntk(m), layer.val_pos_emb)
     each = keys.times(values_below.data) + keys_below.times(values.data)
     below = select(at, keys_below, out).times(both) + queries.times(_over_keys(layer, ctx, each))
-    return Moments(nngp, own + below.affine(scale))
+    return Moments(nngp, affine(at, below, scale, None, own))
 
 
 def _attention(at: Place, layer: Any, shape: Shape, side: Cov | None, mask: Array | None) -> Array:
@@ -68,7 +70,7 @@ def _attention(at: Place, layer: Any, shape: Shape, side: Cov | None, mask: Arra
     covariance = opened(at, embedded(at, layer, shape.channels, side, mask, mask), axes)
     queries, keys, examples = covariance.shape
     scores = arranged(at, covariance, (2, 0, 1), (examples, queries, keys))
-    scores = at.number(layer.W_query_std) * at.number(layer.W_key_std) * scores
+    scores = scaled(at, scores, at.number(layer.W_query_std) * at.number(layer.W_key_std))
     hidden = _barred(layer, at, side.layout.sizes1, axes)
     if mask is not None:
         away = xp.permute_dims(mask, (mask.ndim - 1, *axes))

@@ -10,6 +10,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host, loaded
 from ntcore.errors import ArgumentError
+from ntcore.ops import softmax
 
 #: Positions of the largest pattern that is written out.
 SHOWN = 8
@@ -88,27 +89,14 @@ def attend(at: Place, mechanism: str, scores: Array, hidden: Array | None) -> Ar
     A query all of whose keys are hidden has no weights.
     """
     xp = at.xp
-    zero = xp.zeros_like(scores)
     if mechanism == "SOFTMAX":
-        return _softmax(at, scores, hidden)
+        return softmax(at, scores, hidden)
+    zero = xp.zeros_like(scores)
     if mechanism == "ABS":
         scores = xp.abs(scores)
     elif mechanism == "RELU":
         scores = xp.where(scores > 0, scores, zero)
     return scores if hidden is None else xp.where(hidden, zero, scores)
-
-
-def _softmax(at: Place, scores: Array, hidden: Array | None) -> Array:
-    xp = at.xp
-    if hidden is None:
-        risen = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-        return risen / xp.sum(risen, axis=-1, keepdims=True)
-    lowest = xp.min(scores, axis=-1, keepdims=True)
-    top = xp.max(xp.where(hidden, lowest, scores), axis=-1, keepdims=True)
-    risen = xp.exp(xp.where(hidden, top, scores) - top)
-    risen = xp.where(hidden, xp.zeros_like(risen), risen)
-    total = xp.sum(risen, axis=-1, keepdims=True)
-    return risen / xp.where(total > 0, total, xp.ones_like(total))
 
 
 def attend_vjp(
