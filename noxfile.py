@@ -29,7 +29,14 @@ EXTRAS = {
 }
 
 # NumPy once more, where numba compiles its operations: what runs through them.
-NUMBA = ("ntcore/conformance", "tests/test_reference.py", "tests/test_parts.py")
+NUMBA = (
+    "ntcore/conformance",
+    "tests/test_attention.py",
+    "tests/test_chains.py",
+    "tests/test_memory.py",
+    "tests/test_parts.py",
+    "tests/test_reference.py",
+)
 
 nox.needs_version = ">=2025.2.9"
 # Not uv: it does not read pip's configuration, and so on a machine where that offers a CPU build of

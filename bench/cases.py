@@ -156,7 +156,7 @@ CASES = (
         "21-layer 3x3 CNN, global pooling",
         plain(21, "GlobalAvgPool"),
         IMAGE,
-        (4, 16),
+        (1, 64),
         (1, 1),
         quick=True,
     ),
@@ -193,8 +193,8 @@ CASES = (
         (1, 1),
         quick=True,
     ),
-    Case("myrtle5", "Myrtle-style, 5 layers", myrtle((2, 1, 1)), IMAGE, (4, 16), (1, 1)),
-    Case("myrtle10", "Myrtle-style, 10 layers", myrtle((3, 3, 3)), IMAGE, (4, 16), (1, 1)),
+    Case("myrtle5", "Myrtle-style, 5 layers", myrtle((2, 1, 1)), IMAGE, (1, 64), (1, 1)),
+    Case("myrtle10", "Myrtle-style, 10 layers", myrtle((3, 3, 3)), IMAGE, (1, 64), (1, 1)),
     Case(
         "fc5",
         "5-layer fully-connected, 4,000 x 4,000, d = 784, NNGP and NTK",
@@ -219,5 +219,5 @@ def lookup(name: str) -> Case:
     kind, _, value = name.partition(":")
     n = int(value)
     if kind == "plain":
-        return Case(name, f"{n} layers", plain(n, "GlobalAvgPool"), IMAGE, (2, 16))
-    return Case(name, f"window {n}", windowed(8, n), IMAGE, (4, 16))
+        return Case(name, f"{n} layers", plain(n, "GlobalAvgPool"), IMAGE, (1, 32))
+    return Case(name, f"window {n}", windowed(8, n), IMAGE, (1, 64))

@@ -13,7 +13,7 @@ from libraries import PEER
 from peers import Worker, WorkerError, peer_worker
 
 REFERENCE = "numpy"
-SLOW = (PEER, "jax")
+SLOW = (PEER,)
 
 
 def measure(case: Case, ways: list[str], dtype: str, peer: str | None) -> list[dict[str, Any]]:
