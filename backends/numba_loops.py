@@ -11,6 +11,10 @@ import numpy as np
 #: Sums and products may contract, nothing else may change: results stay what the source says.
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
+#: The type of an index that cannot count from the end: one that might cannot be a vector's.
+U = np.uintp
+#: Pairs that fill a vector.
+LANES = 16
 #: Entries that stay in the first cache.
 CHUNK = 2048
 

@@ -10,27 +10,13 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from ntcore.backends.arctangent import LONG, SHORT, series
 from ntcore.backends.buffers import empty
-from ntcore.backends.numba_loops import CHUNK, are_pairs, compiled, rows_of, whole
+from ntcore.backends.numba_loops import CHUNK, LANES, U, are_pairs, compiled, rows_of, whole
 from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE
 
-#: Examples that fill a vector.
-LANES = 16
-
 Pointwise = Callable[[Any, Any, Any], tuple[Any, Any]]
-
-
-def _series(degree: int, top: float, dtype: type) -> tuple[Any, ...]:
-    """Return the coefficients of ``atan(sqrt(z)) / sqrt(z)`` for ``0 <= z <= top``."""
-
-    def ratio(w: np.ndarray) -> np.ndarray:
-        root = np.sqrt((w + 1) * (top / 2))
-        return np.arctan(root) / root
-
-    chebyshev: Any = np.polynomial.chebyshev.chebinterpolate(ratio, degree)
-    series = np.polynomial.Chebyshev(chebyshev, domain=[0, top])
-    return tuple(map(dtype, series.convert(kind=np.polynomial.Polynomial).coef))
 
 
 def _horner(c: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -48,7 +34,7 @@ def _horner(c: tuple[Any, ...]) -> Callable[[Any], Any]:
 def _arctangent(dtype: type) -> Callable[[Any, Any], Any]:
     """Return ``(u, z) -> atan(u)`` for ``z = u**2`` and ``0 <= u <= 1``, to the last digit."""
     if dtype is np.float32:
-        plain = _horner(_series(10, 1.0, dtype))
+        plain = _horner(tuple(map(dtype, series(*SHORT))))
 
         @compiled
         def short(u: Any, z: Any) -> Any:
@@ -56,7 +42,7 @@ def _arctangent(dtype: type) -> Callable[[Any, Any], Any]:
 
         return short
     one = dtype(1)
-    halved = _horner(_series(12, math.tan(math.pi / 8) ** 2, dtype))
+    halved = _horner(tuple(map(dtype, series(*LONG))))
 
     @compiled
     def long(u: Any, z: Any) -> Any:
@@ -147,8 +133,6 @@ def error_function(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
 
 #: Which nonlinearity a loop is of.
 RECTIFIER, ERROR_FUNCTION = range(2)
-#: An index that might count from the end cannot be a vector's, so offsets are unsigned.
-U = np.uintp
 
 
 @compiled

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from ntcore.backend import Array, Place
+from ntcore.backend import Array, Place, is_number
 from ntcore.inputs import leaves_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
 from ntcore.moves import Company, Move, push, staged
 from ntcore.plan import Edge, Plan
+from ntcore.record import split
 from ntcore.source import Source, Span
 from ntcore.stretches import Beside, Given, Stretch, affordable, can_play, find_stretch, play
 
@@ -62,7 +64,7 @@ class Program:
 
     def __init__(self, job: Job, block: str, start: int = 0) -> None:
         self._at, self._block = job.at, block
-        self._stretches: dict[Any, Stretch | None] = {}
+        self._stretches = _stretches_of(job, start)
         self._job = job
         edges = job.plan.edges
         self._outputs = [i for i in leaves_of(job.plan.outputs) if asked(edges[i], block)]
@@ -164,6 +166,21 @@ class Program:
             found = find_stretch(self._at, self._moves, n, given, beside, self._outputs)
             self._stretches[key] = found
         return self._stretches[key]
+
+
+def _stretches_of(job: Job, start: int) -> dict[Any, Stretch | None]:
+    """Return the stretches that are known, which are the same in every call with these layers."""
+    leaves = tuple(leaf for layer in job.layers for leaf in split(layer)[0])
+    if job.at.backend.chain is None or not all(x is None or is_number(x) for x in leaves):
+        return {}
+    return _known(job.plan, start, job.layers, leaves)
+
+
+@lru_cache(maxsize=256)
+def _known(
+    plan: Plan, start: int, layers: tuple[Layer, ...], leaves: tuple[Any, ...]
+) -> dict[Any, Stretch | None]:
+    return {}
 
 
 def asked(edge: Edge, block: str) -> bool:

@@ -199,7 +199,7 @@ def _picked(q: Side, place: Any) -> Spread:
     return Spread(rows[place], q.first())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _entries(layout: Layout) -> tuple[Any, Any]:
     """Return the two positions, numbered, that every entry of a block compares."""
     np = host().namespace

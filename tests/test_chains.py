@@ -124,6 +124,16 @@ def test_near_and_coincident_examples(dtype, monkeypatch):
             assert np.max(np.abs(a - b)) <= 1e-4 * np.max(np.abs(b))
 
 
+def test_leaves_are_told_apart(monkeypatch):
+    shape = (6, 5, 2)
+    x1, x2 = images(shape, 3, 4)
+    for std in (1.0, 1.7, 1.0, np.float64(0.4)):
+        net = stax.serial(Conv(3, (3, 3), None, "SAME", std), Relu(), stax.Flatten(), Dense(1, std))
+        found = net.kernel_fn(x1, x2, "ntk")
+        want = alone(monkeypatch, lambda net=net: net.kernel_fn(x1, x2, "ntk"))
+        assert np.max(np.abs(found - want)) <= 8 * np.finfo(float).eps * np.max(np.abs(want))
+
+
 def test_what_cannot_be_recorded_is_computed_layer_by_layer(monkeypatch):
     ran = spied(monkeypatch)
     net, shape = convolutions(stax.Sin(), stax.Gelu())

@@ -1,0 +1,227 @@
+"""Chains as rows of integers, the form in which the loops of ``numba_chain_loops`` take them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ntcore.backends import numba_chain_loops as loops
+from ntcore.backends.numba_moments import ERROR_FUNCTION, RECTIFIER
+from ntcore.chain import Chain, Step
+from ntcore.ops import Table
+
+WHAT = {
+    "gather_sums": loops.WINDOW,
+    "affine": loops.AFFINE,
+    "product": loops.PRODUCT,
+    "put_variances": loops.PUT,
+    "rectifier": loops.DUAL + RECTIFIER,
+    "arcsine": loops.DUAL + ERROR_FUNCTION,
+}
+
+
+@dataclass(frozen=True)
+class Code:
+    """A chain as the loops take it.
+
+    Attributes
+    ----------
+    code, scales, ints : array
+        See :mod:`ntcore.backends.numba_chain_loops`.
+    outputs : tuple of int
+        The entries of each output.
+    slots : int
+        Values that are there at once.
+    rows : int
+        Rows of the last axis, which never meet.
+    widest : int
+        Entries of the largest value for one of these rows.
+    """
+
+    code: np.ndarray
+    scales: np.ndarray
+    ints: np.ndarray
+    outputs: tuple[int, ...]
+    slots: int
+    rows: int
+    widest: int
+
+
+_encoded: WeakKeyDictionary[Chain, Code] = WeakKeyDictionary()
+
+
+def encoded(chain: Chain) -> Code:
+    """Return a chain as the loops take it."""
+    if chain not in _encoded:
+        _encoded[chain] = _Encoder(chain).code()
+    return _encoded[chain]
+
+
+def _rows(chain: Chain) -> int:
+    """Return the rows of the last axis if they never meet, and 1 otherwise."""
+    values = {*chain.inputs, *(i for step in chain.steps for i in step.outputs)}
+    shapes = [chain.shapes[i] for i in values]
+    found = {shape[-2:-1] for shape in shapes}
+    if len(found) > 1 or len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) % 2:
+        return 1
+    (rows,) = found.pop() or (1,)
+    windows = [step for step in chain.steps if step.tables]
+    return rows if all(_apart(s.tables[-1], rows, s.sizes[-1]) for s in windows) else 1
+
+
+@lru_cache(maxsize=4096)
+def _apart(table: Table, rows: int, size: int) -> bool:
+    """Whether every row reads within the row of its own number."""
+    index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
+    width, own = size // rows, np.arange(index.shape[1]) // (index.shape[1] // rows)
+    return bool(((index < 0) | (index // width == own)).all())
+
+
+@lru_cache(maxsize=4096)
+def _row_tables(table: Table, rows: int, size: int) -> list[Table]:
+    """Return the table of each row by itself."""
+    index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
+    width, before = index.shape[1] // rows, size // rows
+    found = []
+    for r in range(rows):
+        part = index[:, r * width : (r + 1) * width]
+        found.append(Table(np.where(part < 0, -1, part - r * before)))
+    return found
+
+
+class _Encoder:
+    """Writes a chain as integers; a slot of work space is free once its value was last read."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain, self._rows = chain, _rows(chain)
+        self._code: list[list[int]] = []
+        self._scales: list[tuple[float, float]] = []
+        self._ints: list[np.ndarray] = [np.zeros(1, np.int64)]
+        self._length = 1
+        self._kept: dict[Any, int] = {}
+        self._slots: dict[int, int] = {}
+        self._free: list[int] = []
+        self._used = 0
+        self._widest = 1
+
+    def code(self) -> Code:
+        """Return the chain as the loops take it."""
+        chain = self._chain
+        starts = np.cumsum([0, *map(chain.size, chain.inputs)]).tolist()
+        given = dict(zip(chain.inputs, starts, strict=False))
+        sizes = [chain.size(i) for i in chain.outputs]
+        wanted = dict(zip(chain.outputs, np.cumsum([0, *sizes]).tolist(), strict=False))
+        last = {i: n for n, step in enumerate(chain.steps) for i in step.inputs}
+        for n, step in enumerate(chain.steps):
+            for i in step.inputs:
+                if i is not None and i in given:
+                    self._move(loops.LOAD, i, given.pop(i))
+            self._step(step)
+            for i in {i for i in (*step.inputs, *step.outputs) if i is not None}:
+                if i in wanted:
+                    self._move(loops.STORE, i, wanted.pop(i))
+                if last.get(i, -1) <= n:
+                    self._free.append(self._slots.pop(i))
+        for i, row in wanted.items():  # what comes out as it went in
+            self._move(loops.LOAD, i, given[i])
+            self._move(loops.STORE, i, row)
+        return Code(
+            np.asarray(self._code, np.int64), np.asarray(self._scales), np.concatenate(self._ints),
+            tuple(sizes), self._used + 2, self._rows, self._widest,
+        )  # fmt: skip
+
+    def _slot(self, value: int) -> int:
+        if value not in self._slots:
+            if not self._free:
+                self._free.append(self._used)
+                self._used += 1
+            self._slots[value] = self._free.pop()
+        return self._slots[value]
+
+    def _split(self, value: int) -> tuple[int, int]:
+        """Return the entries of a value before the last axis, and those of a row of that axis."""
+        shape, size = self._chain.shapes[value], self._chain.size(value)
+        width = shape[-1] if shape and self._rows > 1 else math.prod(shape[-2:])
+        self._widest = max(self._widest, size // self._rows)
+        return size // (self._rows * width), width
+
+    def _move(self, what: int, value: int, row: int) -> None:
+        slot = self._slot(value)
+        one, out = (0, slot) if what == loops.LOAD else (slot, 0)
+        self._code.append([what, one, -1, out, 0, *self._split(value), row, 0, 0])
+        self._scales.append((1.0, 0.0))
+
+    def _step(self, step: Step) -> None:
+        read = [-1 if i is None else self._slots[i] for i in step.inputs] + [-1]
+        written = [self._slot(i) for i in step.outputs]
+        at = self._window(step) if step.tables else self._variances(step)
+        split = self._split(step.outputs[0])
+        row = [WHAT[step.name], read[0], read[1], written[0], written[-1], *split, at, *step.firsts]
+        self._code.append(row)
+        self._scales.append((step.scale, step.bias))
+
+    def _variances(self, step: Step) -> int:
+        if step.rows is None:
+            return 0
+        one, two = step.rows
+        second = self._keep(two, (two,))
+        if step.entries is None:
+            return self._keep((id(one), second), ([second], one)) + 1
+        parts = [second], [len(step.entries)], step.entries
+        return self._keep((id(step.entries), second), parts) + 1
+
+    def _keep(self, key: Any, parts: Any) -> int:
+        """Append integers to the table unless they are there; return where they begin."""
+        name = id(key) if isinstance(key, np.ndarray | Table) else key
+        if name not in self._kept:
+            self._kept[name] = self._length
+            for part in parts:
+                self._ints.append(np.asarray(part, np.int64).reshape(-1))
+                self._length += self._ints[-1].size
+        return self._kept[name]
+
+    def _window(self, step: Step) -> int:
+        outer = list(step.sizes)
+        for k, table in enumerate(step.tables):
+            outer[k] = table.index.shape[1]
+            self._widest = max(self._widest, math.prod(outer) // self._rows)
+        sizes = [*step.sizes[:-1], step.sizes[-1] // self._rows]
+        tables = [self._axis(t) for t in step.tables[:-1]]
+        tables.append(self._by_row(step.tables[-1], step.sizes[-1]))
+        key = (*sizes, *tables)
+        return self._keep(key, ([len(sizes)], sizes, tables, [outer[-1] // self._rows]))
+
+    def _axis(self, table: Table) -> int:
+        """Keep the entries that every entry sums, after where they begin for each."""
+        if id(table) not in self._kept:
+            index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
+            reads = index.T >= 0
+            starts = self._length + 2 + index.shape[1] + np.cumsum([0, *reads.sum(axis=1)])
+            self._keep(table, ([index.shape[1]], starts, index.T[reads]))
+        return self._kept[id(table)]
+
+    def _by_row(self, table: Table, size: int) -> int:
+        """Keep what each row of the last axis gathers; see :func:`_lines`."""
+        if (id(table), size) not in self._kept:
+            found = []
+            for row in _row_tables(table, self._rows, size):
+                lines = [self._keep((row, n), (line,)) for n, line in enumerate(_lines(row))]
+                found.append(self._keep((row, "lines"), ([len(lines)], lines)))
+            self._keep((id(table), size), (found,))
+        return self._kept[id(table), size]
+
+
+@lru_cache(maxsize=8192)
+def _lines(table: Table) -> list[list[int]]:
+    """Return what strips and single entries gather: first entry, length, taps, their sources."""
+    strips, rest, sources = table.strips.strips, table.strips.rest, table.strips.sources
+    lines = [[start, stop - start, len(taps), *taps] for start, stop, taps in strips]
+    for entry, taps in zip(rest.tolist(), sources.tolist(), strict=True):
+        reads = [i for i in taps if i >= 0]
+        lines.append([entry, 1, len(reads), *reads])
+    return lines
