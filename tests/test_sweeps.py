@@ -22,8 +22,8 @@ def swept(backend, monkeypatch):
         pytest.skip("computes parts one by one, or none")
     programs = []
 
-    def make(job, budget):
-        programs.append(make_program(job, budget))
+    def make(job):
+        programs.append(make_program(job))
         return programs[-1]
 
     monkeypatch.setattr(kernel, "make_program", make)
