@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,15 +27,33 @@ IDLE = 3
 class _Blocks(threading.local):
     def __init__(self) -> None:
         self.held: list[np.ndarray] = []
+        self.most = MOST
 
 
 _blocks = _Blocks()
 
 
+@contextmanager
+def holding(most: float) -> Iterator[None]:
+    """Let this thread keep no more than some bytes, and drop what it has beyond them."""
+    before = _blocks.most
+    _blocks.most = int(min(most, before))
+    if sum(block.size for block in _blocks.held) > _blocks.most:
+        _drop_idle()
+    try:
+        yield
+    finally:
+        _blocks.most = before
+
+
+def _drop_idle() -> None:
+    _blocks.held[:] = [block for block in _blocks.held if sys.getrefcount(block) > IDLE]
+
+
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return an array of unknown values."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not LEAST <= size <= MOST:
+    if not LEAST <= size <= _blocks.most:
         return np.empty(shape, dtype)
     return _block(size)[:size].view(dtype).reshape(shape)
 
@@ -43,7 +63,7 @@ def _block(size: int) -> np.ndarray:
     for block in held:
         if size <= block.size <= 2 * size and sys.getrefcount(block) <= IDLE:
             return block
-    if sum(block.size for block in held) + size > MOST:
-        held[:] = [block for block in held if sys.getrefcount(block) > IDLE]
+    if sum(block.size for block in held) + size > _blocks.most:
+        _drop_idle()
     held.append(np.empty(size, np.uint8))
     return held[-1]

@@ -76,6 +76,11 @@ def _matmul(at: Any, a: Any, b: Any) -> Any:
     return xp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
+def _gram(at: Any, a: Any, b: Any) -> Any:
+    """One contraction: XLA on the CPU would copy the transposed matrix."""
+    return xp.einsum("...ic,...jc->...ij", a, b, precision=jax.lax.Precision.HIGHEST)
+
+
 def _inner(at: Any, a: Any, b: Any) -> Any:
     """Inner products as one contraction.
 
@@ -160,6 +165,19 @@ def _register(cls: type) -> None:
     jax.tree_util.register_pytree_node(cls, split_record, lambda aux, kids: join(cls, kids, aux))
 
 
+@partial(jax.jit, donate_argnums=0)
+def _put(whole: Any, part: Any, start: Any) -> Any:
+    return jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+
+
+def _takes(fn: Any, args: tuple[Any, ...]) -> float:
+    """Return the bytes of temporaries and results; the compilation is kept for the call."""
+    if any(is_traced(x) for x in jax.tree.leaves(args)):
+        return 0.0
+    found = fn.lower(*args).compile().memory_analysis()
+    return 0.0 if found is None else float(found.temp_size_in_bytes + found.output_size_in_bytes)
+
+
 BACKEND = Backend(
     library="jax",
     namespace=xp,
@@ -183,6 +201,9 @@ BACKEND = Backend(
     jvp=jax.jvp,
     vmap=jax.vmap,
     scan=jax.lax.scan,
+    takes=_takes,
+    put=_put,
+    finish=jax.block_until_ready,
     stage=stage,
     sweep=sweep,
     register_pytree=_register,
@@ -195,6 +216,7 @@ BACKEND = Backend(
     adopts=("numpy",),
     fused={
         "matmul": _matmul,
+        "gram": _gram,
         "inner": _inner,
         "gather_sum": _gather_sum,
         "gather_sums": _gather_sums,

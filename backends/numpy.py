@@ -16,6 +16,7 @@ from scipy import linalg, special
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.buffers import empty
 from ntcore.backends.numpy_operators import eigenvalues, operator
+from ntcore.backends.buffers import holding
 from ntcore.backends.products import matmul
 from ntcore.ops import REFERENCE, Table
 
@@ -264,6 +265,7 @@ BACKEND = Backend(
     workers=lambda device: len(os.sched_getaffinity(0)),
     operator=operator,
     eigenvalues=eigenvalues,
+    holding=holding,
     chain=_chain if HAS_NUMBA else None,
     fused=FUSED,
 )

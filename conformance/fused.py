@@ -89,6 +89,11 @@ def _matrices(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, .
         yield what, "fused", (rng.standard_normal(a), rng.standard_normal(b))
 
 
+def _grams(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    for what, condition, (a, b) in _matrices(rng):
+        yield what, condition, (a, np.moveaxis(b, -1, -2).copy())
+
+
 def _inner(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     yield "one shape", "fused", tuple(rng.standard_normal((2, 3, 4, 6)))
     yield "broadcast", "fused", (rng.standard_normal((1, 4, 6)), rng.standard_normal((3, 1, 6)))
@@ -145,6 +150,7 @@ def _moments(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ..
 #: Operands for the operations that have some of their own; the others are compared as they run.
 OPERANDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[str, str, tuple[Any, ...]]]]] = {
     "matmul": _matrices,
+    "gram": _grams,
     "inner": _inner,
     "gather_sum": _gathers,
     "gather_sums": _several_gathers,

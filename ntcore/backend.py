@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -44,6 +45,11 @@ class Linalg:
 
     cholesky: Callable[[Array], Array]
     solve_triangular: Callable[[Array, Array, bool], Array]
+
+
+def _put(whole: Array, part: Array, start: int) -> Array:
+    whole[start : start + part.shape[0], ...] = part
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +98,16 @@ class Backend:
         Whether ``x[index] = value`` works.
     jit, vjp, jvp, vmap, scan : callable or None
         The library's own transformations, where it has them.
+    takes : callable or None
+        ``(fn, args) -> bytes`` that a function compiled by ``jit`` takes beyond its arguments; 0
+        inside a traced function.
+    put : callable or None
+        ``(whole, part, start) -> array``: write a part into an array along its first axis; what
+        was passed as the whole is not used again.
+    finish : callable
+        ``tree -> tree``: wait until its arrays are computed.
+    holding : callable
+        ``bytes -> context`` in which the library keeps no more memory than that for later use.
     stage : callable or None
         ``(fn, static_argnums) -> fn``: compile one layer's arithmetic as a loop of its own.
     sweep : callable or None
@@ -149,6 +165,10 @@ class Backend:
     jvp: Callable[..., Any] | None = None
     vmap: Callable[..., Any] | None = None
     scan: Callable[..., Any] | None = None
+    takes: Callable[[Any, tuple[Any, ...]], float] | None = None
+    put: Callable[[Array, Array, int], Array] | None = _put
+    finish: Callable[[Any], Any] = lambda tree: tree
+    holding: Callable[[float], AbstractContextManager[None]] = lambda most: nullcontext()
     stage: Callable[..., Any] | None = None
     sweep: Callable[..., list[Any]] | None = None
     chain: Callable[..., list[Array] | None] | None = None

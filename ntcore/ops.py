@@ -64,6 +64,12 @@ def matmul(at: Place, a: Array, b: Array) -> Array:
 
 
 @fusable
+def gram(at: Place, a: Array, b: Array) -> Array:
+    """Products of the rows of two matrices, or stacks of them, in full precision: ``a bᵀ``."""
+    return matmul(at, a, at.xp.matrix_transpose(b))
+
+
+@fusable
 def inner(at: Place, a: Array, b: Array) -> Array:
     """Inner products along the last axis, in full precision; the other axes broadcast."""
     return at.xp.sum(a * b, axis=-1)

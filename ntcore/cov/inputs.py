@@ -8,7 +8,7 @@ from ntcore.backend import Array, Place
 from ntcore.cov.dense import closed
 from ntcore.cov.examples import at_first, at_second, spread
 from ntcore.cov.layout import Cov, Layout
-from ntcore.ops import affine, arranged, inner, matmul, product
+from ntcore.ops import affine, arranged, gram, inner, matmul, product
 
 #: Images have few channels and many positions, and many tiny matrix products cost more than one
 #: product of whole arrays for each channel.
@@ -32,7 +32,7 @@ def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
     a, b = at_first(at, x1, layout), at_second(at, x2, layout)
     if layout.paired:
         return Cov(inner(at, a, b) / channels, layout)
-    return Cov(matmul(at, a, at.xp.matrix_transpose(b)) / channels, layout)
+    return Cov(gram(at, a, b) / channels, layout)
 
 
 def _products(at: Place, x1: Array, x2: Array, layout: Layout) -> Array:
@@ -46,7 +46,7 @@ def _all_positions(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
     p1, p2 = math.prod(layout.sizes1), math.prod(layout.sizes2)
     x1, x2 = xp.reshape(x1, (n1, p1, channels)), xp.reshape(x2, (n2, p2, channels))
     if layout.paired:
-        found = matmul(at, x1, xp.matrix_transpose(x2))
+        found = gram(at, x1, x2)
         dense = arranged(at, found, (1, 2, 0), (p1, p2, n1))
     else:
         rows = xp.reshape(xp.permute_dims(x1, (1, 0, 2)), (p1 * n1, channels))

@@ -19,9 +19,10 @@ signals, a matrix and its bias, share the second factor: their first factors are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from operator import add
 from typing import Any
 
@@ -190,7 +191,32 @@ def joined(group: Sequence[Gradient]) -> list[Gradient]:
     return [one, *formed]
 
 
-def one_after_other(at: Place, parts: list[list[Gradient]]) -> list[Gradient]:
+def one_after_other(at: Place, runs: Iterator[list[Gradient]], count: int) -> list[Gradient]:
+    """Return the gradients of runs of examples as those of one, written down as they are made."""
+    first = next(runs)
+    values = [x for g in first for x in arrays_of(g)[0]]
+    put = at.backend.put
+    if first[0].count == count or put is None or any(map(at.backend.is_traced, values)):
+        return _concatenated(at, [first, *runs])
+    kinds = [arrays_of(g)[1] for g in first]
+    wholes = [[_room_for(at, x, count) for x in arrays_of(g)[0]] for g in first]
+    done, queue = 0, chain([first], runs)
+    del first, values
+    for part in queue:
+        if [arrays_of(g)[1] for g in part] != kinds:  # found in other ways
+            before = [rebuilt(w, k).part(0, done) for w, k in zip(wholes, kinds, strict=True)]
+            return _concatenated(at, [before, part, *queue])
+        for whole, g in zip(wholes, part, strict=True):
+            whole[:] = [put(w, x, done) for w, x in zip(whole, arrays_of(g)[0], strict=True)]
+        done += part[0].count
+    return [rebuilt(w, k) for w, k in zip(wholes, kinds, strict=True)]
+
+
+def _room_for(at: Place, x: Array, count: int) -> Array:
+    return at.xp.empty((count, *x.shape[1:]), dtype=x.dtype, device=at.device)
+
+
+def _concatenated(at: Place, parts: list[list[Gradient]]) -> list[Gradient]:
     """Return the gradients of several runs of examples as those of one; ``parts`` is used up."""
     if len(parts) == 1:
         return parts[0]

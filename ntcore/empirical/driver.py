@@ -12,7 +12,7 @@ from ntcore.empirical.checks import check_counts, checked_outputs, independent
 from ntcore.empirical.contract import Formed
 from ntcore.empirical.function import Bound, bind
 from ntcore.empirical.inner import products
-from ntcore.empirical.plan import computed
+from ntcore.empirical.plan import DEFAULT_BUDGET, computed
 from ntcore.empirical.states import of_second
 from ntcore.empirical.tree import flatten
 from ntcore.empirical.view import View
@@ -43,6 +43,11 @@ class Settings:
 def ntk_of(call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     """Return the NTK, a tree of the structure of the outputs."""
     fn = bind(call.f, call.params, call.x1)
+    with fn.backend.holding((settings.memory_budget or DEFAULT_BUDGET) / 8):
+        return _ntk_of(fn, call, settings, compiled)
+
+
+def _ntk_of(fn: Bound, call: Call, settings: Settings, compiled: dict[Any, Any]) -> Any:
     batches = batches_of(fn.backend, call, settings.vmap_axes)
     outputs = checked_outputs(fn, batches, compiled)
     axes = _examples(fn, batches, outputs, settings.vmap_axes, compiled)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.empirical.contract import Factored, Gradient, alone, is_one_hot
-from ntcore.ops import matmul
+from ntcore.ops import gram
 
 Sizes = tuple[int, int, int]
 STRIPS = 4  # a symmetric block is computed in this many strips of examples
@@ -73,15 +73,17 @@ def total(
     return reduce(add, (multiply(at, a, b, sizes) for a, b in zip(one, two, strict=True)))
 
 
-def symmetric(at: Place, gradients: Sequence[Gradient], sizes: tuple[Sizes, Sizes]) -> Array:
+def symmetric(
+    at: Place, gradients: Sequence[Gradient], sizes: tuple[Sizes, Sizes], strips: int = STRIPS
+) -> Array:
     """Return the products of gradients with themselves, strip by strip, each from its diagonal."""
     n = gradients[0].count
-    edges = sorted({k * n // STRIPS for k in range(STRIPS + 1)})
-    strips: list[Array] = []
+    edges = sorted({k * n // strips for k in range(strips + 1)})
+    found: list[Array] = []
     for start, stop in pairwise(edges):
         one, two = ([g.part(start, end) for g in gradients] for end in (stop, n))
-        strips.append(total(at, one, two, sizes, products))
-    return strips[0] if len(strips) == 1 else _mirrored(at.xp, strips, edges)
+        found.append(total(at, one, two, sizes, products))
+    return found[0] if len(found) == 1 else _mirrored(at.xp, found, edges)
 
 
 def _mirrored(xp: Any, strips: list[Array], edges: list[int]) -> Array:
@@ -127,7 +129,7 @@ def _alike(at: Place, one: Gradient, two: Gradient) -> Iterator[tuple[Array, Arr
 
 def _multiplied(at: Place, g1: Array, g2: Array, sizes: tuple[Sizes, Sizes]) -> Array:
     left, right = (_rows_first(at, g, s) for g, s in zip((g1, g2), sizes, strict=True))
-    found = matmul(at, left, at.xp.matrix_transpose(right))
+    found = gram(at, left, right)
     return _split(at, found, (g1.shape[0], sizes[0][1]), (g2.shape[0], sizes[1][1]))
 
 
@@ -136,7 +138,7 @@ def _paired(at: Place, g1: Array, g2: Array, sizes: tuple[Sizes, Sizes]) -> Arra
         at.xp.reshape(g, (g.shape[0], d, f, -1))
         for g, (d, f, _) in zip((g1, g2), sizes, strict=True)
     )
-    return matmul(at, left, at.xp.matrix_transpose(right))
+    return gram(at, left, right)
 
 
 def _rows_first(at: Place, g: Array, sizes: Sizes) -> Array:
@@ -161,7 +163,7 @@ def _split(at: Place, found: Array, one: tuple[int, int], two: tuple[int, int]) 
 def _in_factors(at: Place, one: Factored, two: Factored, sizes: tuple[Sizes, Sizes]) -> Array:
     xp = at.xp
     left, right = (_signals(at, g, s) for g, s in zip((one, two), sizes, strict=True))
-    signals = matmul(at, left, xp.matrix_transpose(right))
+    signals = gram(at, left, right)
     (n1, _, groups, _, p1), (n2, *_, p2) = one.d.shape, two.d.shape
     (d, f1, _), f2 = sizes[0], sizes[1][1]
     below = _overlaps(at, one, two)
@@ -193,7 +195,7 @@ def _overlaps(at: Place, one: Factored, two: Factored) -> Array:
             dense.append((a, b))
     if dense:
         sides = [_beside(at, [pair[k] for pair in dense]) for k in (0, 1)]
-        found.append(matmul(at, sides[0], at.xp.matrix_transpose(sides[1])))
+        found.append(gram(at, *sides))
     return reduce(add, found)
 
 

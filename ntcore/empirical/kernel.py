@@ -11,8 +11,18 @@ from typing import Any
 from ntcore.backend import Array, host
 from ntcore.empirical.axes import DIAGONAL, FREE, TRACED, Outputs
 from ntcore.empirical.contract import Gradient, arrays_of, one_after_other, rebuilt
-from ntcore.empirical.inner import Meeting, paired_products, products, symmetric, total, turned
-from ntcore.empirical.view import View
+from ntcore.empirical.inner import (
+    STRIPS,
+    Meeting,
+    paired_products,
+    products,
+    symmetric,
+    total,
+    turned,
+)
+from ntcore.empirical.view import Exceeded, View
+
+MANY = 2048  # rows of gradients, beside which copies of them take little time
 
 Gradients = Callable[[View, Array, Meeting], list[Gradient]]
 
@@ -22,6 +32,7 @@ class Chunks:
     """How many examples, and how many diagonal, free and traced rows, are worked on at once.
 
     Gradients of ``tile`` examples are made at a time, so that what they take fits in the cache.
+    What compiled functions take at a time is to fit in the ``rest`` of the budget, in bytes.
     """
 
     tile: int
@@ -29,6 +40,7 @@ class Chunks:
     diagonal: int
     free: int
     traced: int
+    rest: float | None = None
 
 
 @dataclass
@@ -112,14 +124,29 @@ class Blocks:
             d, f, t = (slice(r.start, r.stop) for r in rows)
             positions = out.positions(host().namespace)[d, f, t].reshape(-1)
             seeds, meeting = view.seeds(out.shape, positions), self._meeting(rows)
-            parts = [
+            parts = (
                 self.gradients(view.part(s.start + span.start, s.stop + span.start), seeds, meeting)
                 for s in spans(len(span), self.chunks.tile)
-            ]
-            self.kept[side] = ((span, rows), one_after_other(view.place, parts))
+            )
+            self.kept[side] = ((span, rows), one_after_other(view.place, parts, len(span)))
         return self.kept[side][1]
 
     def _products(self, left: list[Gradient], right: list[Gradient], rows: Any) -> Array:
+        """Return the sum over all parameters, one half of it where both sides are the same.
+
+        A compiled function copies what it takes parts of: half of the products is worth that
+        where they are many, and there is room.
+        """
+        count = left[0].count * len(rows[0]) * len(rows[1])
+        copies = self.views[0].backend.jit is not None
+        if left is right and not (copies and count < MANY):
+            try:
+                return self._summed(left, right, rows, STRIPS)
+            except Exceeded:
+                pass
+        return self._summed(left, right, rows, 1)
+
+    def _summed(self, left: list[Gradient], right: list[Gradient], rows: Any, strips: int) -> Array:
         """Return the sum over all parameters, compiled in one piece where the library compiles."""
         d, f1, f2, t = map(len, rows)
         sizes = ((d, f1, t), (d, f2, t))
@@ -129,12 +156,12 @@ class Blocks:
         def run(left: Any, right: Any) -> Array:
             one = [rebuilt(*g) for g in zip(left, kinds[0], strict=True)]
             if same and not paired:
-                return symmetric(at, one, sizes)
+                return symmetric(at, one, sizes, strips)
             two = one if same else [rebuilt(*g) for g in zip(right, kinds[1], strict=True)]
             return total(at, one, two, sizes, paired_products if paired else products)
 
         both = [[arrays_of(g)[0] for g in side] for side in ((left,) if same else (left, right))]
-        key = (tuple(map(tuple, kinds)), sizes, same, paired)
+        key = (tuple(map(tuple, kinds)), sizes, same, paired, strips)
         return self.views[0].compile("products", run, *key)(both[0], None if same else both[1])
 
     def _meeting(self, rows: tuple[range, range, range]) -> Meeting:

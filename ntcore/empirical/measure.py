@@ -56,4 +56,5 @@ def _on_tape(view: View) -> tuple[float, float, float]:
         for n in nodes
         if n.op is not None and n.op.name == "matmul"
     )
+    on.nodes.clear()
     return flops, float(sum(sizes)), float(max(sizes, default=0))

@@ -63,9 +63,16 @@ def structured_on_tape(view: View, seeds: Array) -> list[Any]:
 
     A part is ``(g,)`` or the fields of :class:`~ntcore.empirical.contract.Factored`.
     """
-    count, theta = view.count, view.fn.theta
     whole = _recorded(view)
-    alone = whole if count == 1 else _recorded(view.part(0, 1))
+    alone = whole if view.count == 1 else _recorded(view.part(0, 1))
+    parts = _parts(view, whole, alone, seeds)
+    for recording in (whole, alone):
+        recording.on.nodes.clear()  # a tape and its nodes refer to each other
+    return parts
+
+
+def _parts(view: View, whole: Recording, alone: Recording, seeds: Array) -> list[Any]:
+    count, theta = view.count, view.fn.theta
     if [(u.leaf, u.node, u.side) for u in whole.uses] != [
         (u.leaf, u.node, u.side) for u in alone.uses
     ]:

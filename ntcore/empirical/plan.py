@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ntcore.backend import Array
 from ntcore.empirical.axes import Outputs
@@ -14,12 +14,14 @@ from ntcore.empirical.kernel import Blocks, Chunks
 from ntcore.empirical.measure import measured
 from ntcore.empirical.products import by_products
 from ntcore.empirical.structured import factored, outlined
-from ntcore.empirical.view import View
+from ntcore.empirical.view import Exceeded, View
 from ntcore.errors import ArgumentError, Unsupported
 
 DEFAULT_BUDGET = 2 << 30
 ROW_BY_ROW = 1.2  # a product of weights for each row of an example, beside one for all of them
 TILES = 4  # of the cache, for what passes while gradients are made
+GROWS = 1.25  # at least, of what compiled functions were reckoned to take, at every replanning
+REPLANS = 8  # with smaller pieces, where compiled functions take more than was reckoned with
 BYTES_PER_FLOP = 0.1  # what a machine moves in the time of one operation of a matrix product
 
 Pair = tuple[View, View]
@@ -47,6 +49,17 @@ class Cost:
     kept: tuple[float, float]
     passing: tuple[float, float]
 
+    def corrected(self, found: Exceeded, chunks: Chunks, itemsize: int) -> Cost:
+        """Return the cost with what a compiled function was found to take for some chunks."""
+        rows = chunks.diagonal * chunks.free * chunks.traced
+        took = found.took / itemsize
+        (a, b), (c, d) = self.kept, self.passing
+        if c + d and found.name != "products":
+            more = max(took / (chunks.tile * (c + rows * d)), GROWS)
+            return replace(self, passing=(c * more, d * more))
+        more = max(1 + took / (chunks.examples * (a + rows * b)), GROWS)
+        return replace(self, kept=(a * more, b * more))
+
     def time(self, itemsize: int) -> float:
         """Return the time in units of one operation."""
         return self.flops + self.moved * itemsize / BYTES_PER_FLOP
@@ -60,23 +73,33 @@ def computed(views: Pair, outs: Outs, implementation: str, memory_budget: float 
         "ntk_vector_products": lambda: _products(views, outs),
         "jacobian_contraction": lambda: _jacobian(views, outs),
     }
+    itemsize = _itemsize(views[0])
     if name == "auto":
-        itemsize = _itemsize(views[0])
         every = {n: cost() for n, cost in costs.items()}
         name = min(every, key=lambda n: every[n].time(itemsize))
         cost = every[name]
     else:
         cost = costs[name]()
-    chunks = chunked(views, outs, cost, memory_budget)
-    if name == "ntk_vector_products":
+    for _ in range(REPLANS):
+        chunks = chunked(views, outs, cost, memory_budget)
         try:
-            return by_products(views, outs, chunks)
+            return _computed(name, views, outs, chunks)
+        except Exceeded as found:
+            cost = cost.corrected(found, chunks, itemsize)
         except Unsupported:
-            if implementation != "auto":
+            if implementation != "auto" or name != "ntk_vector_products":
                 raise
-        return computed(views, outs, "structured_derivatives", memory_budget)
+            return computed(views, outs, "structured_derivatives", memory_budget)
+    return _computed(name, views, outs, replace(chunks, rest=None))
+
+
+def _computed(name: str, views: Pair, outs: Outs, chunks: Chunks) -> Array:
+    one = replace(views[0], room=chunks.rest)
+    pair = one, one if views[0] is views[1] else replace(views[1], room=chunks.rest)
+    if name == "ntk_vector_products":
+        return by_products(pair, outs, chunks)
     gradients = factored if name == "structured_derivatives" else formed
-    return Blocks(views, outs, gradients, chunks).kernel()
+    return Blocks(pair, outs, gradients, chunks).kernel()
 
 
 # --- costs ---------------------------------------------------------------------------------------
@@ -146,7 +169,8 @@ def _structured(views: Pair, outs: Outs) -> Cost:
             flops += 2 * products * taps + 2 * rows * taps * positions
             moved, kept[1] = moved + 2 * rows * taps, kept[1] + taps
             passing = [passing[0] + size[0], passing[1] + 2 * size[1]]
-    return Cost(flops, moved, (kept[0], kept[1] + multiplied), (passing[0], passing[1]))
+    kept[1] += multiplied
+    return Cost(flops, moved, (kept[0], kept[1]), (passing[0], passing[1]))
 
 
 # --- chunks --------------------------------------------------------------------------------------
@@ -177,12 +201,10 @@ def chunked(views: Pair, outs: Outs, cost: Cost, memory_budget: float | None) ->
     examples, rows = _pieces(cost, (d, f, t), room, most, sides)
     blocks = sides if examples == most else 2
     kept, passing = (c[0] + math.prod(rows) * c[1] for c in (cost.kept, cost.passing))
+    rest = room - blocks * examples * kept if passing else room
     fast = TILES * views[0].backend.tile_bytes(views[0].place.device) / itemsize
-    small = min(
-        fast / max(math.prod(rows) * cost.passing[1], 1),
-        (room - blocks * examples * kept) / max(passing, 1),
-    )
-    return Chunks(max(1, min(examples, int(small))), examples, *rows)
+    small = min(fast / max(math.prod(rows) * cost.passing[1], 1), rest / max(passing, 1))
+    return Chunks(max(1, min(examples, int(small))), examples, *rows, rest=rest * itemsize)
 
 
 def _pieces(

@@ -10,8 +10,25 @@ from ntcore import tape
 from ntcore.backend import Array, Backend, Place, backend_of, host
 from ntcore.empirical.batches import Batch
 from ntcore.empirical.function import Bound, outputs_at
+from ntcore.empirical.tree import flatten
 
 REFUSALS = (RuntimeError, NotImplementedError, TypeError, ValueError)
+
+
+class Exceeded(Exception):
+    """A compiled function would take more memory than there is room for.
+
+    Attributes
+    ----------
+    name : str
+        Which.
+    took : float
+        Bytes that it takes beyond its arguments.
+    """
+
+    def __init__(self, name: str, took: float) -> None:
+        super().__init__(f"{name} takes {took:,.0f} bytes")
+        self.name, self.took = name, took
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,8 @@ class View:
         What has been compiled for the function.
     dtype : dtype or None
         Of the output; that of the parameters where None.
+    room : float or None
+        Bytes that a compiled function may take beyond its arguments.
     """
 
     fn: Bound
@@ -40,6 +59,7 @@ class View:
     out: int | None = 0
     compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
     dtype: Any = None
+    room: float | None = None
 
     @property
     def backend(self) -> Backend:
@@ -119,14 +139,39 @@ class View:
         return self.compiled[key]
 
     def compile(self, name: str, run: Callable[..., Any], *extra: Any) -> Callable[..., Any]:
-        """Return a function compiled by the library, once for all batches of one structure."""
+        """Return a function compiled by the library, once for all batches of one structure.
+
+        Where it is known what it takes, that has to fit in the room there is, and one call ends
+        before the next begins.
+
+        Raises
+        ------
+        Exceeded
+            When it is called, if it does not fit.
+        """
         jit = self.backend.jit
         if jit is None:
             return run
         key = (name, self.fn.key, self.batch.key, self.batch.axes, self.which, self.out, *extra)
         if key not in self.compiled:
             self.compiled[key] = jit(run)
-        return self.compiled[key]
+        fn, takes = self.compiled[key], self.backend.takes
+        return fn if self.room is None or takes is None else self._within(fn, takes, key)
+
+    def _within(self, fn: Callable[..., Any], takes: Callable[..., float], key: Any) -> Any:
+        """Return a compiled function that refuses to take more than there is room for."""
+
+        def call(*args: Any) -> Any:
+            arrays = flatten(self.backend, args)[0]
+            kinds = ("takes", key, *((tuple(x.shape), x.dtype) for x in arrays))
+            if kinds not in self.compiled:
+                self.compiled[kinds] = takes(fn, args)  # type: ignore[assignment]
+            took: Any = self.compiled[kinds]
+            if took > self.room:
+                raise Exceeded(key[0], took)
+            return self.backend.finish(fn(*args))
+
+        return call
 
     def seeds(self, shape: tuple[int, ...], positions: Any) -> Array:
         """Return a one-hot cotangent of ``shape`` for each flat position."""

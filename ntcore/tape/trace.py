@@ -66,6 +66,7 @@ class Tape:
         Whose namespace the values belong to; that of another tape's arrays when nested.
     nodes : list of Node
         Parents come before children.
+        They refer to the tape, and are cleared once nobody will sweep again.
     above : Backend or None
         The backend of the arrays on this tape, once there are any.
     lower : Tape or None

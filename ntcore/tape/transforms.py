@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,7 @@ def _backend_on(tape: Tape) -> Backend:
         normal=lambda *args: Traced(below.normal(*args), tape),
         fused={"gather_sum": gather_sum},
         mutable=False,
+        put=None,
         jit=None,
         scan=None,
         stage=None,
@@ -107,6 +109,7 @@ def vjp(backend: Backend, fn: Fn, *primals: Any) -> tuple[list[Array], Callable[
             for x, g in zip(primals, found, strict=True)
         ]
 
+    weakref.finalize(pull, tape.nodes.clear).atexit = False  # else it would wait for a collection
     return [y.value for y in outputs], pull
 
 
@@ -127,6 +130,7 @@ def jvp(
     along = [
         tape.xp.zeros_like(y.value) if t is None else t for y, t in zip(outputs, found, strict=True)
     ]
+    tape.nodes.clear()
     return [y.value for y in outputs], along
 
 
