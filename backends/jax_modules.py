@@ -71,6 +71,32 @@ def _equinox(equinox: Any, f: Any, params: Any) -> tuple[Any, ...] | None:
 
     def apply(p: Any, x: Any, **kwargs: Any) -> Any:
         whole = equinox.combine(p, rest)
-        return jax.vmap(lambda one: whole(one, **kwargs))(x)
+        try:
+            return jax.vmap(lambda one: whole(one, **kwargs))(x)
+        except RuntimeError as error:
+            if "requires a key" not in str(error):
+                raise
+            raise DerivativeError(
+                "the equinox module draws random numbers when it is applied, as Dropout does in "
+                "train mode; pass equinox.nn.inference_mode(module)."
+            ) from error
 
-    return apply, own if params is None else equinox.filter(params, equinox.is_array), None, True
+    given = own if params is None else equinox.filter(params, equinox.is_array)
+    return apply, given, _stateful(equinox, f), True
+
+
+def _stateful(equinox: Any, f: Any) -> str | None:
+    """Return why a module cannot be a function of its parameters, by the name of a layer."""
+
+
+    def stateful(layer: Any) -> bool:
+        return isinstance(layer, equinox.nn.StatefulLayer) and layer.is_stateful()
+
+    layers = jax.tree.leaves(f, is_leaf=stateful)
+    names = [type(layer).__name__ for layer in layers if stateful(layer)]
+    if not names:
+        return None
+    return (
+        f"{names[0]} of equinox takes a state and returns another, as in train mode, where it may "
+        "mix the examples of a batch; give f(params, x) that applies the module in inference mode."
+    )

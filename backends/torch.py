@@ -138,6 +138,36 @@ def _flatten(value: Any) -> tuple[list[Any], Any]:
 OWN = {name: REFERENCE[name] for name in ("gather_sums", "leading_sum", *HOST.fused)}
 OWN |= {"gather_sum": _gather_sum}
 
+def _vjp(fn: Any, *primals: torch.Tensor) -> tuple[Any, Any]:
+    """As torch.func does, which takes no checkpoints: those are left to autograd."""
+    try:
+        found: tuple[Any, Any] = torch.func.vjp(fn, *primals)
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        found = _by_autograd(fn, primals)
+    return found
+
+
+def _by_autograd(fn: Any, primals: tuple[torch.Tensor, ...]) -> tuple[Any, Any]:
+    leaves = [p.detach().requires_grad_() for p in primals]
+    with torch.enable_grad():
+        out = fn(*leaves)
+    several = isinstance(out, tuple)
+
+    def pull(cotangents: Any) -> tuple[torch.Tensor, ...]:
+        pairs = zip(out, cotangents, strict=True) if several else [(out, cotangents)]
+        pairs = [(y, g) for y, g in pairs if y.requires_grad]
+        if not pairs:
+            return tuple(map(torch.zeros_like, leaves))
+        seeds = [[y for y, _ in pairs], leaves, [g for _, g in pairs]]
+        return torch.autograd.grad(
+            *seeds, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+
+    return tuple(y.detach() for y in out) if several else out.detach(), pull
+
+
 BACKEND = Backend(
     library="torch",
     namespace=xp,
@@ -155,7 +185,7 @@ BACKEND = Backend(
     alike=_alike,
     tile_bytes=_tile_bytes,
     workers=_workers,
-    vjp=torch.func.vjp,
+    vjp=_vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
     chain=None if HOST.chain is None else chain_on_host,

@@ -104,7 +104,7 @@ def _normalised(names: tuple[str, ...], channels: bool) -> Callable[..., Any]:
         x, weight, bias = given["input"], given.get("weight"), given.get("bias")
         if watch.find(x) is not None:
             return NotImplemented
-        plain = func(**{**given, "weight": None, "bias": None})
+        plain = func(**given | {k: None for k in ("weight", "bias") if k in names})
         shape = (-1, *(1,) * (x.ndim - 2)) if channels else tuple(given["normalized_shape"])
         out = plain
         uses: list[tuple[Any, ...]] = []

@@ -26,8 +26,10 @@ def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
         return (f, _detached(params)) if callable(f) and _watched(params) else None
     if params is None:
         params = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    places = _places(module)
+    given = {i for name in params for i in places.get(name, ())}
     rest = dict(module.named_parameters()) | dict(module.named_buffers())
-    rest = {n: t.detach().clone() for n, t in rest.items() if n not in params}
+    rest = {n: t.detach().clone() for n, t in rest.items() if n not in given}
 
     def apply(values: dict[str, Any], x: Any, **kwargs: Any) -> Any:
         args = x if isinstance(x, tuple) else (x,)
@@ -35,9 +37,36 @@ def adapt(f: Any, params: Any) -> tuple[Any, ...] | None:
             args, kwargs = (), {**x, **kwargs}
         # torch's fused attention has no forward derivative, and is not batched
         with _Plainly(), sdpa_kernel(SDPBackend.MATH):
-            return functional_call(module, {**rest, **values}, args, kwargs)
+            held = _everywhere({**values, **rest}, places)
+            return functional_call(module, held, args, kwargs, tie_weights=False)
 
     return apply, _detached(params), _mixing(module), True
+
+
+def _places(module: nn.Module) -> dict[str, list[str]]:
+    """Return, for every name of a tensor, the places that hold it, each by one name.
+
+    A place is an attribute of a module. torch would set that of a module which occurs twice two
+    times, and then cannot put back what was there.
+    """
+    holders: dict[int, dict[tuple[int, str], str]] = {}
+    names: dict[str, int] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        for key, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                name = f"{path}.{key}" if path else key
+                names[name] = id(tensor)
+                holders.setdefault(id(tensor), {}).setdefault((id(part), key), name)
+    return {name: list(holders[tensor].values()) for name, tensor in names.items()}
+
+
+def _everywhere(tensors: dict[str, Any], places: dict[str, list[str]]) -> dict[str, Any]:
+    """Return tensors by the names of all places that hold them; the first of several counts."""
+    found: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        for place in places.get(name, [name]):
+            found.setdefault(place, tensor)
+    return found
 
 
 class _Plainly(TorchFunctionMode):

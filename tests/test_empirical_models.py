@@ -104,6 +104,64 @@ def test_torch_modules(torch: Any) -> None:
     agree(recurrent(torch), torch.randn(3, 4, 2).double(), None, None, STRUCTURED)
 
 
+def test_torch_modules_that_occur_twice(torch: Any) -> None:
+    nn, x = torch.nn, torch.randn(4, 3).double()
+    twice = nn.Linear(3, 3).double()
+    module = nn.Sequential(twice, nn.Tanh(), twice, nn.Tanh(), nn.Linear(3, 2).double())
+    weight, names = twice.weight, list(dict(module.named_parameters()))
+    want = by_autograd(torch, module, x)
+    for _ in range(2):
+        found = nt.empirical_ntk_fn(module, contract="full")(x, None, None)
+        torch.testing.assert_close(found, want)
+    assert twice.weight is weight and list(dict(module.named_parameters())) == names
+    params = {n: t.detach() for n, t in module.state_dict().items()}  # names both occurrences
+    found = nt.empirical_ntk_fn(module, contract="full")(x, None, params)
+    torch.testing.assert_close(found, want)
+    agree(module, x, x[:2], None)
+
+
+def test_more_modules_of_torch(torch: Any) -> None:
+    nn, images = torch.nn, torch.randn(3, 2, 5, 4).double()
+
+    class Attends(nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.MultiheadAttention(4, 2, add_bias_kv=True, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            return self.inner(x, x, x)[0].mean(1)
+
+    class Checkpointed(nn.Linear):  # type: ignore[name-defined]
+        def forward(self, x: Any) -> Any:
+            call = torch.utils.checkpoint.checkpoint
+            return call(super().forward, x.flatten(1), use_reentrant=False)
+
+    for layers in (
+        [nn.ConvTranspose2d(2, 4, 3, 2, 1, output_padding=1, groups=2), nn.Tanh()],
+        [nn.Conv2d(2, 3, (2, 3), padding=1, padding_mode="circular"), nn.PReLU(3)],
+        [nn.RMSNorm(4), nn.Tanh()],
+        [nn.InstanceNorm2d(2, affine=True), nn.Flatten(2), nn.Conv1d(2, 2, 3)],
+        [nn.Unflatten(1, (1, 2)), nn.Conv3d(1, 2, 2, dilation=(1, 2, 1)), nn.Tanh()],
+        [nn.Flatten(2), nn.Linear(20, 4), Attends()],
+        [Checkpointed(40, 4), nn.Tanh()],
+    ):
+        module = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(2)).double().eval()
+        module(images)
+        want = by_autograd(torch, module, images)
+        for way in nt.NtkImplementation:
+            kernel_fn = nt.empirical_ntk_fn(module, contract="full", implementation=way)
+            torch.testing.assert_close(kernel_fn(images, None, None), want)
+
+
+def by_autograd(torch: Any, module: Any, x: Any) -> Any:
+    """Return the full kernel from one backward pass of the module itself per output."""
+    trained, y = [p for p in module.parameters() if p.requires_grad], module(x)
+    rows = [torch.autograd.grad(v, trained, retain_graph=True) for v in y.reshape(-1)]
+    jacobian = torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
+    n, outputs = y.shape
+    return (jacobian @ jacobian.T).reshape(n, outputs, n, outputs).movedim(2, 1)
+
+
 def test_torch_functions(torch: Any) -> None:
     params = {"w": torch.randn(4, 4).double(), "b": torch.randn(4).double().requires_grad_()}
     x = torch.randn(5, 4).double()
@@ -117,13 +175,9 @@ def test_torch_functions(torch: Any) -> None:
 
 def test_a_kernel_equals_autograd(torch: Any) -> None:
     module, x = convolutional(torch).eval(), torch.randn(3, 2, 8, 8).double()
-    trained = [p for p in module.parameters() if p.requires_grad]
-    rows = [torch.autograd.grad(y, trained, retain_graph=True) for y in module(x).reshape(-1)]
-    jacobian = torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
-    want = (jacobian @ jacobian.T).reshape(3, 2, 3, 2).movedim(2, 1)
     found = nt.empirical_ntk_fn(module, contract="full")(x, None, None)
     assert not found.requires_grad
-    torch.testing.assert_close(found, want)
+    torch.testing.assert_close(found, by_autograd(torch, module, x))
 
 
 def test_torch_modules_that_mix_examples(torch: Any) -> None:
@@ -174,6 +228,26 @@ def test_jax_functions(jnp: Any) -> None:
         return jax.lax.scan(step, x, None, length=3)[0]
 
     agree(scanned, x, None, shared, STRUCTURED)
+
+
+def test_functions_of_jax_without_a_forward_derivative(jnp: Any) -> None:
+    import jax
+
+    @jax.custom_vjp
+    def rule(x: Any) -> Any:
+        return jnp.tanh(x)
+
+    rule.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (g * (1 - jnp.tanh(x) ** 2),))
+    x, w = draw(jnp, 4, 3), draw(jnp, 3, 2)
+    f = lambda w, x: rule(x @ w)  # noqa: E731
+    agree(f, x, None, w, STRUCTURED)
+    for call in (
+        lambda: nt.empirical_ntk_fn(f, implementation=2)(x, None, w),
+        lambda: nt.linearize(f, w)(w, x),
+        lambda: nt.empirical_ntk_vp_fn(f, x, None, w)(x @ w),
+    ):
+        with pytest.raises(errors.Unsupported, match="without a forward derivative"):
+            call()
 
 
 def test_parameters_of_fewer_digits_than_the_inputs(jnp: Any) -> None:
@@ -233,3 +307,19 @@ def test_equinox_modules(jnp: Any) -> None:
 
     module = equinox.nn.MLP(4, 2, 8, 2, key=jax.random.key(0), dtype=jnp.float64)
     agree(module, draw(jnp, 3, 4), None, None, STRUCTURED)
+
+
+def test_equinox_modules_in_train_mode(jnp: Any) -> None:
+    import jax
+
+    equinox = pytest.importorskip("equinox")
+    x = draw(jnp, 3, 4)
+    dropout = equinox.nn.Sequential(
+        [equinox.nn.Linear(4, 2, key=jax.random.key(0), dtype=jnp.float64), equinox.nn.Dropout()]
+    )
+    with pytest.raises(errors.DerivativeError, match="inference_mode"):
+        nt.empirical_ntk_fn(dropout)(x, None, None)
+    agree(equinox.nn.inference_mode(dropout), x, None, None, STRUCTURED)
+    normed = equinox.nn.BatchNorm(4, axis_name="batch", mode="batch")
+    with pytest.raises(errors.DerivativeError, match="BatchNorm of equinox takes a state"):
+        nt.empirical_ntk_fn(normed)(x, None, None)

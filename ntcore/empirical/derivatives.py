@@ -9,6 +9,7 @@ from ntcore import tape
 from ntcore.backend import Array, Backend
 from ntcore.empirical.batches import Batch
 from ntcore.empirical.function import Bound, outputs_at
+from ntcore.errors import Unsupported
 
 Fn = Callable[..., list[Array]]
 
@@ -24,10 +25,25 @@ def vjp(backend: Backend, fn: Fn, at: Sequence[Array]) -> tuple[list[Array], Cal
 def jvp(
     backend: Backend, fn: Fn, at: Sequence[Array], along: Sequence[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """Return the outputs of ``fn`` and their derivatives along tangents, both lists of arrays."""
+    """Return the outputs of ``fn`` and their derivatives along tangents, both lists of arrays.
+
+    Raises
+    ------
+    Unsupported
+        If the library cannot differentiate ``fn`` forwards.
+    """
     if backend.jvp is None:
         return tape.jvp(backend, fn, at, along)
-    found = backend.jvp(lambda *theta: tuple(fn(*theta)), tuple(at), tuple(along))
+    try:
+        found = backend.jvp(lambda *theta: tuple(fn(*theta)), tuple(at), tuple(along))
+    except (NotImplementedError, TypeError) as error:
+        if isinstance(error, TypeError) and "forward-mode" not in str(error):
+            raise
+        raise Unsupported(
+            "f uses an operation without a forward derivative, which NTK-vector products and "
+            "expansions in parameters need; kernels need none with another implementation, such as "
+            "STRUCTURED_DERIVATIVES."
+        ) from error
     return list(found[0]), list(found[1])
 
 

@@ -6,13 +6,12 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from ntcore import tape
 from ntcore.backend import Array, host
 from ntcore.empirical.axes import Outputs
+from ntcore.empirical.derivatives import jvp
 from ntcore.empirical.jacobian import gradients_of
 from ntcore.empirical.kernel import Chunks, spans
 from ntcore.empirical.view import REFUSALS, View
-from ntcore.errors import Unsupported
 
 
 def by_products(views: tuple[View, View], outs: tuple[Outputs, Outputs], chunks: Chunks) -> Array:
@@ -75,12 +74,12 @@ def _along(view: View, directions: list[Array]) -> Array:
 
 
 def _side_by_side(view: View, directions: list[Array]) -> Array:
-    jvp, vmap = view.backend.jvp, view.backend.vmap
-    assert jvp is not None and vmap is not None
+    forward, vmap = view.backend.jvp, view.backend.vmap
+    assert forward is not None and vmap is not None
 
     def derivatives(theta: Any, constants: Any, leaves: Any, directions: Any) -> Any:
         def along(*direction: Any) -> Any:
-            return jvp(lambda *t: view.whole(t, constants, leaves), tuple(theta), direction)[1]
+            return forward(lambda *t: view.whole(t, constants, leaves), theta, direction)[1]
 
         return vmap(along)(*directions)
 
@@ -89,14 +88,5 @@ def _side_by_side(view: View, directions: list[Array]) -> Array:
 
 def _derivative(view: View, direction: list[Array]) -> Array:
     theta, constants, leaves = view.arrays
-    if view.backend.jvp is None:
-        fn = lambda *t: [view.whole(t, constants, leaves)]  # noqa: E731
-        return tape.jvp(view.backend, fn, theta, direction)[1][0]
-    fn = lambda *t: view.whole(t, constants, leaves)  # noqa: E731
-    try:
-        return view.backend.jvp(fn, tuple(theta), tuple(direction))[1]
-    except NotImplementedError as error:
-        raise Unsupported(
-            "f uses an operation without a forward derivative, which NTK-vector products need; "
-            "use another implementation, such as STRUCTURED_DERIVATIVES."
-        ) from error
+    fn = lambda *t: [view.whole(t, constants, leaves)]  # noqa: E731
+    return jvp(view.backend, fn, theta, direction)[1][0]
