@@ -83,7 +83,7 @@ def entries(edge: Edge, block: str) -> int:
         return 0
     first = (edge.shape2 if block == "side2" else edge.shape1).spatial
     second = (edge.shape1 if block == "side1" else edge.shape2).spatial
-    axes = zip(need.axes, first, second, strict=True)
+    axes = zip(need.axes, first, second, strict=not edge.summed)
     return math.prod(len({d % size2 for d in offsets}) * size1 for offsets, size1, size2 in axes)
 
 

@@ -26,6 +26,10 @@ class Need:
         return Need(tuple(a | b for a, b in zip(self.axes, other.axes, strict=True)))
 
 
+#: Nothing but the sum of all entries, of an edge that has axes; see :class:`ntcore.plan.Edge`.
+SUM = Need(())
+
+
 def union(needs: Iterable[Need | None]) -> Need | None:
     """Return the union of some needs, where ``None`` asks for nothing."""
     total: Need | None = None

@@ -194,7 +194,7 @@ def _cut(plan: Plan) -> Cut | None:
 
 def _longest(edge: Edge) -> int | None:
     """Return the axis with most rows, None where no axis has two."""
-    if edge.cross is None or not edge.shape1.ndim:
+    if edge.cross is None or not edge.cross.axes:
         return None
     rows = [len(r) for r in edge.layout().rows]
     return rows.index(max(rows)) if max(rows) > 1 else None

@@ -21,6 +21,9 @@ from ntcore.shape import Shape
 #: they are put together and once more.
 SHARE_KEPT = 4
 
+#: Floating-point operations that weigh an entry and add it up.
+WEIGHED = 3.0
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -28,7 +31,8 @@ class Edge:
 
     ``cross`` is the need of the block between the two batches; ``side1`` and ``side2`` are those
     of each batch with itself. None asks for nothing. ``counts`` are the examples of each batch,
-    and ``same`` says whether the two are one.
+    and ``same`` says whether the two are one. Of a ``summed`` edge nothing but the sum of all
+    entries is ever asked for.
     """
 
     shape1: Shape
@@ -39,6 +43,7 @@ class Edge:
     cross: Need | None = None
     side1: Need | None = None
     side2: Need | None = None
+    summed: bool = False
 
     def layout(self, block: str = "cross") -> Layout:
         """Return the layout of a block: ``'cross'``, ``'side1'`` or ``'side2'``."""
@@ -59,6 +64,8 @@ class Edge:
     def __str__(self) -> str:
         if self.cross is None:
             return "-"
+        if self.summed:
+            return "sum"
         pairs = zip(self.cross.axes, self.shape1.spatial, self.shape2.spatial, strict=True)
         return " x ".join(describe(d, (a, b)) for d, a, b in pairs) or "."
 
@@ -241,8 +248,10 @@ class Plan:
 
     def flops(self, step: Step) -> float:
         """Return the floating-point operations of one layer over all pairs."""
-        per_entry = step.layer.flops(tuple(self.edges[i].shape1 for i in step.inputs))
-        out = self.edges[step.output]
+        out, inputs = self.edges[step.output], [self.edges[i] for i in step.inputs]
+        if out.summed or any(e.summed for e in inputs):
+            return WEIGHED * sum(e.entries for e in inputs) * out.pairs * self.blocks
+        per_entry = step.layer.flops(tuple(e.shape1 for e in inputs))
         return per_entry * out.entries * out.pairs * self.blocks
 
     def __str__(self) -> str:

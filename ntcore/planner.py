@@ -8,6 +8,8 @@ values of its leaves.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Set
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from ntcore.errors import NtcoreError, PlanError, ShapeError
 from ntcore.inputs import Inputs, leaves_of
 from ntcore.layers.base import Layer, no_mask
-from ntcore.need import Need, diagonal, everything, union
+from ntcore.need import SUM, Need, diagonal, everything, union
 from ntcore.network import Tree, walk
 from ntcore.piece import held_edges
 from ntcore.plan import Edge, Options, Plan, Step, block_shapes
@@ -55,6 +57,9 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
     for i in leaves_of(outputs):
         edges[i] = _asked(edges[i], options)
     held = held_edges(steps)
+    if options.minimal:
+        for i in _summed(steps, edges, held | set(leaves_of(outputs))):
+            edges[i] = replace(edges[i], summed=True)
     for step in reversed(steps):
         if step.output in held:
             edges[step.output] = _held(edges[step.output])
@@ -191,7 +196,8 @@ def _ask_inputs(edges: list[Edge], step: Step) -> None:
     for block in ("cross", "side1", "side2"):
         asked = _asked_of(step.layer, out, inputs, block)
         for i, need in zip(step.inputs, asked, strict=True):
-            found: Any = {block: union([getattr(edges[i], block), need])}
+            needs = [getattr(edges[i], block), _fitted(edges[i], block, need)]
+            found: Any = {block: union(needs)}
             edges[i] = replace(edges[i], **found)
 
 
@@ -201,7 +207,8 @@ def _ask_cross(edges: list[Edge], step: Step) -> None:
         return
     below = _asked_of(step.layer, out, inputs, "cross")
     for i, need in zip(step.inputs, below, strict=True):
-        edges[i] = replace(edges[i], cross=union([edges[i].cross, need]))
+        needs = [edges[i].cross, _fitted(edges[i], "cross", need)]
+        edges[i] = replace(edges[i], cross=union(needs))
 
 
 def _asked_of(layer: Layer, out: Edge, inputs: list[Edge], block: str) -> list[Need | None]:
@@ -213,6 +220,49 @@ def _asked_of(layer: Layer, out: Edge, inputs: list[Edge], block: str) -> list[N
     if block == "cross" or (out.cross is None and need is None):
         return below
     return [union([n, layer.sides(one)]) for n, one in zip(below, ones, strict=True)]
+
+
+def _summed(steps: list[Step], edges: list[Edge], kept: Set[int]) -> set[int]:
+    """Return the edges of which one layer reads a sum that another gives for less than the rest.
+
+    Layers that act position by position pass the question on.
+    """
+    maker = {s.output: s for s in steps}
+    readers = Counter(i for s in steps for i in s.inputs)
+
+    def gives(i: int) -> bool:
+        if i in kept or i not in maker or readers[i] > 1 or edges[i].traits.masked:
+            return False
+        return bool(edges[i].shape1.ndim) and maker[i].layer.sums(*_shapes(edges, maker[i]))
+
+    found: set[int] = set()
+    for step in reversed(steps):
+        if step.layer.totals or (step.output in found and _passes_sums(edges, step)):
+            found.update(filter(gives, step.inputs))
+    for step in steps:
+        if step.output in found and _passes_sums(edges, step) and found.isdisjoint(step.inputs):
+            found.remove(step.output)
+    return found
+
+
+def _shapes(edges: list[Edge], step: Step) -> tuple[Shape, ...]:
+    return tuple(edges[i].shape1 for i in step.inputs)
+
+
+def _passes_sums(edges: list[Edge], step: Step) -> bool:
+    """Whether the sum of a layer's output takes nothing but sums of its inputs."""
+    first = edges[step.inputs[0]]
+    return step.layer.need(SUM, first.shape1, first.shape2) == SUM
+
+
+def _fitted(edge: Edge, block: str, need: Need | None) -> Need | None:
+    """Return a need as an edge can have it, where a layer asks for a sum."""
+    if need is None or edge.summed:
+        return None if need is None else SUM
+    if need == SUM:
+        one, two = block_shapes(edge, block)
+        return everything(one.spatial, two.spatial)
+    return need
 
 
 def _ask_everything(edge: Edge) -> Edge:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ntcore.backend import Array, Place, host
 from ntcore.cov.examples import at_first, at_second
 from ntcore.cov.layout import Axis, Cov, Layout, positions
-from ntcore.cov.read import gather
+from ntcore.cov.read import gather, weighed_total
 from ntcore.ops import Table, arranged, matmul
 
 Axes = tuple[int, ...]
@@ -72,11 +72,27 @@ def sandwich(at: Place, cov: Cov, out: Layout, left: Array, right: Array, axes: 
 
     ``left`` and ``right`` have the shape ``(P', P)`` or, one for each example of a batch,
     ``(n, P', P)``, with the axes joined; on the other axes ``out`` holds the offsets of the block.
+    The sum of all entries is :math:`u_1^\top K u_2`, with the sums of the columns.
     """
+    if out.summed:
+        first = _column_sums(at, left, cov.layout.sizes1, axes)
+        second = _column_sums(at, right, cov.layout.sizes2, axes)
+        return weighed_total(at, cov, out, first, second)
     data = opened(at, cov, axes)
     shared = left.ndim == right.ndim == 2
     product = _shared if shared else _each
     return closed(at, product(at, data, left, right, 1 if cov.layout.paired else 2), out, axes)
+
+
+def _column_sums(at: Place, a: Array, sizes: tuple[int, ...], axes: Axes) -> Array:
+    """Return the sums over the rows of matrices as :func:`weighed_total` takes them."""
+    xp = at.xp
+    sums = xp.sum(a if a.ndim > 2 else a[None, ...], axis=1)
+    sums = xp.reshape(sums, (sums.shape[0], *(sizes[k] for k in axes)))
+    order = (*(1 + i for i in sorted(range(len(axes)), key=axes.__getitem__)), 0)
+    found = xp.permute_dims(sums, order)
+    whole = tuple(n if k in axes else 1 for k, n in enumerate(sizes))
+    return xp.broadcast_to(xp.reshape(found, (*whole, -1)), (*sizes, sums.shape[0]))
 
 
 def _shared(at: Place, data: Array, left: Array, right: Array, _: int) -> Array:

@@ -18,6 +18,8 @@ Axis = tuple[int, int, Offsets]
 class Layout:
     """What a block stores: sizes of both images, offsets per axis, crossed or paired examples.
 
+    A block of images without ``offsets`` is ``summed``: it holds the sum of all its entries.
+
     A row may hold entries whose offset is not asked for, at the other side of its seam; their
     values mean nothing and nothing reads them.
     """
@@ -29,8 +31,18 @@ class Layout:
 
     @property
     def ndim(self) -> int:
-        """Number of spatial axes."""
-        return len(self.sizes1)
+        """Number of spatial axes that are stored."""
+        return len(self.offsets)
+
+    @property
+    def summed(self) -> bool:
+        """Whether the block holds the sum of all entries of two images, and no axes."""
+        return len(self.offsets) < len(self.sizes1)
+
+    @property
+    def summands(self) -> int:
+        """How many entries two images have."""
+        return math.prod(self.sizes1) * math.prod(self.sizes2)
 
     @cached_property
     def rows(self) -> tuple[tuple[int, ...], ...]:
@@ -40,7 +52,7 @@ class Layout:
     @cached_property
     def space(self) -> tuple[int, ...]:
         """The shape of a block without its examples."""
-        pairs = zip(self.rows, self.sizes1, strict=True)
+        pairs = zip(self.rows, self.sizes1, strict=not self.summed)
         return tuple(n for rows, size in pairs for n in (len(rows), size))
 
     @cached_property
@@ -51,7 +63,7 @@ class Layout:
     @cached_property
     def whole(self) -> bool:
         """Whether every row of every axis is stored."""
-        return all(len(r) == n for r, n in zip(self.rows, self.sizes2, strict=True))
+        return all(len(r) == n for r, n in zip(self.rows, self.sizes2, strict=not self.summed))
 
     def axis(self, k: int) -> Axis:
         """Return the sizes and offsets of one axis."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from ntcore import ops
 from ntcore.backend import Array, Place, host, is_number
+from ntcore.cov.examples import spread
 from ntcore.cov.layout import Axis, Cov, Layout, positions, rows_of
-from ntcore.ops import Table, gather_sum, gather_sums, leading_sum
+from ntcore.ops import Table, gather_sum, gather_sums, leading_sum, product
 
 Tap = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -93,9 +94,11 @@ def affine(at: Place, cov: Cov, scale: Any, bias: Any = None, plus: Cov | None =
 
 
 def select(at: Place, cov: Cov, out: Layout) -> Cov:
-    """Return the rows of a block that a layout asks for."""
+    """Return the rows of a block that a layout asks for, or their sum where it asks for that."""
     if cov.layout is out:
         return cov
+    if out.summed and not cov.layout.summed:
+        return Cov(total(at, cov).data, out)
     if any(not want <= have for have, want in zip(cov.layout.offsets, out.offsets, strict=True)):
         raise AssertionError("the plan holds too few offsets for this layer")
     data = cov.data
@@ -119,6 +122,16 @@ def weigh(at: Place, cov: Cov, weights1: tuple[Any, ...], weights2: tuple[Any, .
         shape = (1,) * (2 * k) + w.shape + (1,) * (data.ndim - 2 * k - 2)
         data = data * at.asarray(w.reshape(shape))
     return Cov(data if alike == 1 else ops.affine(at, data, alike), layout)
+
+
+def weighed_total(at: Place, cov: Cov, out: Layout, one: Array, two: Array) -> Cov:
+    r"""Return :math:`\sum_{p, p'} u[p]\, K[p, p']\, v[p']` of each pair of examples.
+
+    ``one`` and ``two`` have the shape ``(P1, P2, ..., n)``, or ``n`` is 1 where all examples share
+    them; ``out`` is ``summed``.
+    """
+    weights = product(at, *spread(at, one, two, cov.layout))
+    return Cov(total(at, Cov(product(at, cov.data, weights), cov.layout)).data, out)
 
 
 def total(at: Place, cov: Cov) -> Cov:

@@ -14,7 +14,7 @@ from ntcore.graphs import AggregateImplementation, example, joined, matrices
 from ntcore.layers.base import Layer, Params, Run
 from ntcore.layers.custom import named
 from ntcore.moments import Context, Moments, Traits
-from ntcore.need import Need, everything
+from ntcore.need import SUM, Need, everything
 from ntcore.record import record, settle
 from ntcore.shape import Axes, Shape, as_axes, axes_among, default_axes
 
@@ -129,8 +129,13 @@ class Aggregate(Layer):
 
     def need(self, out: Need, shape1: Shape, shape2: Shape) -> Need:
         full, space = everything(shape1.spatial, shape2.spatial), self._space(shape1.axes)
+        if out == SUM:
+            return full
         both = enumerate(zip(full.axes, out.axes, strict=True))
         return Need(tuple(every if k in space else some for k, (every, some) in both))
+
+    def sums(self, *inputs: Shape) -> bool:
+        return True
 
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         (shape,) = inputs

@@ -165,6 +165,9 @@ class GlobalSelfAttention(Layer):
     def need(self, out: Need, shape1: Shape, shape2: Shape) -> Need:
         return everything(shape1.spatial, shape2.spatial)
 
+    def sums(self, *inputs: Shape) -> bool:
+        return self.linear_scaling
+
     def sides(self, shape: Shape) -> Need | None:
         return everything(shape.spatial, shape.spatial) if self.linear_scaling else None
 

@@ -26,6 +26,8 @@ def _weighed(layer: Any, ctx: Context, m: Moments) -> Moments:
     left = _attention(at, layer, shape, m.side1, m.mask1)
     right = _attention(at, layer, shape, m.side2, m.mask2)
     scale, bias = _square(at, layer.W_value_std, layer.W_out_std), _bias(at, layer)
+    if bias is not None and ctx.layout.summed:
+        bias = bias * ctx.layout.summands
     values = _seen(layer, ctx, m, m.nngp, layer.val_pos_emb)
     mixed = sandwich(at, values, ctx.layout, left, right, axes)
     nngp = affine(at, mixed, scale, bias)

@@ -64,15 +64,20 @@ class Linear(Layer):
         (m,) = inputs
         c = self.coefficients(ctx, m)
         scale = None if is_number(c.scale) and c.scale == 1 else c.scale
-        nngp = self.mixed(ctx, m.nngp, scale, c.bias, None)
+        nngp = self.mixed(ctx, m.nngp, scale, _of_all(ctx, c.bias), None)
         if not ctx.ntk:
             return Moments(nngp)
         own = nngp if c.trained == "output" else None
         if c.trained == "weights":
-            own = self.mixed(ctx, m.nngp, c.weight, c.trained_bias, None)
+            own = self.mixed(ctx, m.nngp, c.weight, _of_all(ctx, c.trained_bias), None)
         if m.ntk is None:
             return Moments(nngp, own)
         return Moments(nngp, self.mixed(ctx, m.ntk, scale, None, own))
+
+
+def _of_all(ctx: Context, bias: Any) -> Any:
+    """Return what a bias adds to every entry of the output, summed as the output is."""
+    return bias if bias is None or not ctx.layout.summed else bias * ctx.layout.summands
 
 
 class Elementwise(Layer):

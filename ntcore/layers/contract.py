@@ -59,6 +59,7 @@ class Layer(Record):
     arity: ClassVar[int | None] = 1
     acts_on_kernels: ClassVar[bool] = False  # the infinite width is a function of public kernels
     additive: ClassVar[bool] = False  # the output of a sum of needs is the sum of their outputs
+    totals: ClassVar[bool] = False  # nothing is read of the input but the sum of all its entries
 
     @classmethod
     def examples(cls) -> list[Any]:
@@ -96,6 +97,14 @@ class Layer(Record):
     ) -> tuple[Need, ...]:
         """Return the need of each input, where they differ from one input to the next."""
         return tuple(self.need(out, *both) for both in zip(shapes1, shapes2, strict=True))
+
+    def sums(self, *inputs: Shape) -> bool:
+        """Whether the layer can give the sum of all entries of its output, and nothing else.
+
+        It is then asked for that sum, by a layout that is ``summed``, where a layer above reads
+        no more. What mixes positions does so for far less than the entries take.
+        """
+        return False
 
     def sides(self, shape: Shape) -> Need | None:
         """Return the offsets that the layer reads of its input's side blocks."""

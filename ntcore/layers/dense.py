@@ -77,6 +77,9 @@ class Dense(Linear):
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0].with_sizes(inputs[0].spatial, self._out)
 
+    def sums(self, *inputs: Shape) -> bool:
+        return True
+
     def traits(self, *inputs: Traits) -> Traits:
         return FRESH
 

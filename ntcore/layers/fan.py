@@ -112,6 +112,9 @@ class FanInSum(FanIn):
             )
         return merged(inputs, joint_roots(self, inputs, "their covariances do not add"))
 
+    def sums(self, *inputs: Shape) -> bool:
+        return True
+
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         nngp = reduce(add, (select(ctx.at, m.nngp, ctx.layout) for m in inputs))
         parts = [select(ctx.at, m.ntk, ctx.layout) for m in inputs if m.ntk is not None]

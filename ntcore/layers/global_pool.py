@@ -20,6 +20,7 @@ class _GlobalPool(Linear):
     batch_axis: int
     channel_axis: int
     additive: ClassVar[bool] = True
+    totals: ClassVar[bool] = True
     averages: ClassVar[bool]
 
     @classmethod
