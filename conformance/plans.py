@@ -15,7 +15,7 @@ from ntcore.conformance.inputs import pair
 from ntcore.conformance.measure import Measures, close, holds
 from ntcore.conformance.networks import plan_of
 from ntcore.conformance.watching import pushes
-from ntcore.cov import positions
+from ntcore.cov import Layout, positions
 from ntcore.inputs import leaves_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
@@ -139,8 +139,16 @@ def _read(bench: Bench, case: Case, readers: set[tuple[int, int]], k: int, row: 
 
 def _spoiled(m: Moments, k: int, row: set[int]) -> Moments:
     data, layout = np.asarray(m.nngp.data), m.nngp.layout
+    if layout.dense:
+        return replace(m, nngp=replace(m.nngp, data=_spoiled_matrix(data, layout, k, row)))
     p, q = positions(layout.axis(k))
     mask = np.isin(q - p, list(row)).reshape(
         (1,) * 2 * k + p.shape + (1,) * (data.ndim - 2 * k - 2)
     )
     return replace(m, nngp=replace(m.nngp, data=np.where(mask, np.nan, data)))
+
+
+def _spoiled_matrix(data: Any, layout: Layout, k: int, row: set[int]) -> Any:
+    """Spoil the entries of a dense block at some offsets of axis ``k``."""
+    p, q = (np.indices(sizes)[k].reshape(-1) for sizes in (layout.sizes1, layout.sizes2))
+    return np.where(np.isin(q[None, :] - p[:, None], list(row)), np.nan, data)

@@ -32,7 +32,7 @@ class Edge:
     ``cross`` is the need of the block between the two batches; ``side1`` and ``side2`` are those
     of each batch with itself. None asks for nothing. ``counts`` are the examples of each batch,
     and ``same`` says whether the two are one. Of a ``summed`` edge nothing but the sum of all
-    entries is ever asked for.
+    entries is ever asked for, and a ``dense`` one holds a matrix of positions for every pair.
     """
 
     shape1: Shape
@@ -44,12 +44,13 @@ class Edge:
     side1: Need | None = None
     side2: Need | None = None
     summed: bool = False
+    dense: bool = False
 
     def layout(self, block: str = "cross") -> Layout:
         """Return the layout of a block: ``'cross'``, ``'side1'`` or ``'side2'``."""
         need = getattr(self, block)
         one, two = block_shapes(self, block)
-        return layout_of(need, one.spatial, two.spatial, paired=block != "cross")
+        return layout_of(need, one.spatial, two.spatial, block != "cross", self.dense)
 
     @property
     def pairs(self) -> int:

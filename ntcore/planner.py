@@ -66,6 +66,8 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
         _ask_inputs(edges, step)
     for i in held & set(leaves_of(entered)):
         edges[i] = _held(edges[i])
+    for i in _dense(steps, edges):
+        edges[i] = replace(edges[i], dense=True)
     if not options.minimal:
         edges[:] = [_ask_everything(e) for e in edges]
     return Plan(tuple(steps), tuple(edges), entered, outputs, options)
@@ -242,6 +244,36 @@ def _summed(steps: list[Step], edges: list[Edge], kept: Set[int]) -> set[int]:
     for step in steps:
         if step.output in found and _passes_sums(edges, step) and found.isdisjoint(step.inputs):
             found.remove(step.output)
+    return found
+
+
+def _dense(steps: list[Step], edges: list[Edge]) -> set[int]:
+    """Return the edges whose blocks are matrices: those of layers that multiply by some.
+
+    What acts entry by entry keeps the layout of its neighbours.
+    """
+
+    def takes(step: Step) -> bool:
+        return step.layer.pointwise or step.layer.multiplies(*_shapes(edges, step))
+
+    able = {i for i, e in enumerate(edges) if e.cross is not None and not e.summed}
+    for step in steps:
+        if not takes(step):
+            able.discard(step.output)
+            if not step.layer.totals:
+                able.difference_update(step.inputs)
+    whole = {i for i in able if edges[i].layout().ndim and edges[i].layout().whole}
+    found: set[int] = set()
+    for step in steps:
+        if step.layer.multiplies(*_shapes(edges, step)):
+            found |= whole.intersection((*step.inputs, step.output))
+    size = -1
+    while size < len(found):
+        size = len(found)
+        for step in (*steps, *reversed(steps)):
+            here = whole.intersection((*step.inputs, step.output))
+            if takes(step) and not found.isdisjoint(here):
+                found |= here
     return found
 
 

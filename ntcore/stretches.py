@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 
 from ntcore.backend import Place, host
 from ntcore.chain import Chain, Notes
@@ -100,12 +101,14 @@ def find_stretch(
 
     ``kept`` names the edges that are wanted in the end.
     """
+    if any(nngp.dense for nngp, _ in given.values()):
+        return None
     notes = Notes()
     ghosts = {edge: _ghost(notes, beside, edge, *layouts) for edge, layouts in given.items()}
     read = [b for edge in given for b in _blocks(edge, ghosts[edge])]
     place, stop = recording_place(at), start
     with suppress(Unrecordable), recording():
-        for move in moves[start:]:
+        for move in takewhile(lambda m: not m.ctx.layout.dense, moves[start:]):
             ctx = replace(move.ctx, at=place)
             made = move.layer.push(ctx, *(ghosts[i] for i in move.inputs))
             ghosts[move.output] = _attended(notes, beside, move.output, made)

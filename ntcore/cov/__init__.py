@@ -7,7 +7,8 @@ a full block has exactly ``size1 * size2`` entries per axis.
 
 The array of a block has the axes ``(R1, P1, R2, P2, ..., n1, n2)``: rows and positions of each
 spatial axis, then the examples, which are contiguous. A *paired* block compares example ``i`` of
-one batch with example ``i`` of the other and has one example axis ``(..., n)``.
+one batch with example ``i`` of the other and has one example axis ``(..., n)``. A *dense* block, for
+layers that are products with matrices, has the axes ``(n1, n2, P, Q)``: :mod:`ntcore.cov.matrices`.
 """
 
 from ntcore.cov.dense import closed as closed
@@ -29,10 +30,10 @@ from ntcore.cov.layout import rows_of as rows_of
 from ntcore.cov.read import Tap as Tap
 from ntcore.cov.read import affine as affine
 from ntcore.cov.read import read as read
-from ntcore.cov.read import select as select
 from ntcore.cov.read import total as total
 from ntcore.cov.read import weigh as weigh
 from ntcore.cov.rows import joined as joined
+from ntcore.cov.select import select as select
 from ntcore.cov.user import diagonal_of_user as diagonal_of_user
 from ntcore.cov.user import diagonal_to_user as diagonal_to_user
 from ntcore.cov.user import of_user as of_user

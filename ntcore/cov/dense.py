@@ -7,30 +7,16 @@ linear layer does is a product with a matrix from the left and one from the righ
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
-from ntcore.backend import Array, Place, host
+from ntcore.backend import Array, Place
 from ntcore.cov.examples import at_first, at_second
-from ntcore.cov.layout import Axis, Cov, Layout, positions
-from ntcore.cov.read import gather, weighed_total
-from ntcore.ops import Table, arranged, matmul
+from ntcore.cov.layout import Cov, Layout
+from ntcore.cov.matrices import multiplied
+from ntcore.cov.read import dense_table, gather, rows_table, weighed_total
+from ntcore.cov.select import select
+from ntcore.ops import arranged, matmul
 
 Axes = tuple[int, ...]
-
-
-@lru_cache(maxsize=1024)
-def dense_table(size1: int, size2: int) -> Table:
-    """Return which entry of all rows of an axis the entry ``(p, q)`` is."""
-    np = host().namespace
-    p, q = np.arange(size1)[:, None], np.arange(size2)[None, :]
-    return Table((((q - p) % size2) * size1 + p).reshape(1, -1))
-
-
-@lru_cache(maxsize=1024)
-def rows_table(axis: Axis) -> Table:
-    """Return which ``(p, q)`` every entry of the rows of an axis is."""
-    p, q = positions(axis)
-    return Table((p * axis[1] + q).reshape(1, -1))
 
 
 def opened(at: Place, cov: Cov, axes: Axes) -> Array:
@@ -78,6 +64,11 @@ def sandwich(at: Place, cov: Cov, out: Layout, left: Array, right: Array, axes: 
         first = _column_sums(at, left, cov.layout.sizes1, axes)
         second = _column_sums(at, right, cov.layout.sizes2, axes)
         return weighed_total(at, cov, out, first, second)
+    if cov.layout.dense and out.dense and axes == tuple(range(out.ndim)):
+        return Cov(multiplied(at, cov.data, left, right), out)
+    if cov.layout.dense or out.dense:
+        found = sandwich(at, select(at, cov, cov.layout.in_rows), out.in_rows, left, right, axes)
+        return select(at, found, out)
     data = opened(at, cov, axes)
     shared = left.ndim == right.ndim == 2
     product = _shared if shared else _each

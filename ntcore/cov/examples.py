@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Axis, Cov, Layout, positions
+from ntcore.cov.matrices import beside, on_offset_zero
 from ntcore.ops import Table, fusable, gather_sums
 
 
@@ -21,6 +22,8 @@ def variances(cov: Cov) -> Array:
 @fusable
 def spread(at: Place, q1: Array, q2: Array, layout: Layout) -> tuple[Array, Array]:
     """Return two arrays of variances ``(P1, P2, ..., n)`` so that they broadcast over a block."""
+    if layout.dense:
+        return beside(at, q1, q2)
     first, second = at_first(at, q1, layout), at_second(at, q2, layout)
     if layout.paired:
         return first, second
@@ -53,6 +56,8 @@ def coincident(at: Place, layout: Layout, same: Array | None) -> Array | None:
     if same is None and not layout.paired:
         return None
     mask = at.index(host().namespace.ones((1,), dtype=bool)) if same is None else same
+    if layout.dense:
+        return mask[:, :, None, None] & at.index(on_offset_zero(layout))
     examples = mask.ndim
     for k, rows in enumerate(layout.rows):
         zero = at.index(host().namespace.asarray([r == 0 for r in rows]))

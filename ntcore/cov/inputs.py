@@ -8,6 +8,7 @@ from ntcore.backend import Array, Place
 from ntcore.cov.dense import closed
 from ntcore.cov.examples import at_first, at_second, spread
 from ntcore.cov.layout import Cov, Layout
+from ntcore.cov.matrices import matrices_of_inputs
 from ntcore.ops import affine, arranged, gram, inner, matmul, product
 
 #: Images have few channels and many positions, and many tiny matrix products cost more than one
@@ -20,6 +21,8 @@ def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
 
     ``x1`` and ``x2`` have the shape ``(n, *spatial, C)``.
     """
+    if layout.dense:
+        return Cov(matrices_of_inputs(at, x1, x2, layout), layout)
     channels = x1.shape[-1]
     if channels > FEW_CHANNELS and layout.ndim and layout.whole:
         return _all_positions(at, x1, x2, layout)

@@ -20,7 +20,8 @@ class Layout:
 
     A block of images without ``offsets`` is ``summed``: it holds the sum of all its entries.
 
-    A row may hold entries whose offset is not asked for, at the other side of its seam; their
+    A ``dense`` block holds every offset, as a matrix for every pair; see :mod:`ntcore.cov.matrices`.
+    The others hold rows of offsets. A row may hold entries whose offset is not asked for, at the other side of its seam; their
     values mean nothing and nothing reads them.
     """
 
@@ -28,6 +29,12 @@ class Layout:
     sizes2: tuple[int, ...]
     offsets: tuple[Offsets, ...]
     paired: bool = False
+    dense: bool = False
+
+    @property
+    def in_rows(self) -> Layout:
+        """The same entries as rows of offsets."""
+        return layout_of(Need(self.offsets), self.sizes1, self.sizes2, self.paired)
 
     @property
     def ndim(self) -> int:
@@ -93,10 +100,17 @@ def rows_of(axis: Axis) -> tuple[int, ...]:
 
 @lru_cache(maxsize=8192)
 def layout_of(
-    need: Need, sizes1: tuple[int, ...], sizes2: tuple[int, ...], paired: bool = False
+    need: Need,
+    sizes1: tuple[int, ...],
+    sizes2: tuple[int, ...],
+    paired: bool = False,
+    dense: bool = False,
 ) -> Layout:
-    """Return the smallest layout that holds a need."""
-    return Layout(sizes1, sizes2, need.axes, paired)
+    """Return the smallest layout that holds a need; ``dense`` where it may be and the need is all."""
+    found = Layout(sizes1, sizes2, need.axes, paired)
+    if dense and not paired and found.ndim and found.whole:
+        return Layout(sizes1, sizes2, need.axes, dense=True)
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@ from ntcore import ops
 from ntcore.backend import Array, Place, host, is_number
 from ntcore.cov.examples import spread
 from ntcore.cov.layout import Axis, Cov, Layout, positions, rows_of
+from ntcore.cov.matrices import sums, weighed_sum
 from ntcore.ops import Table, gather_sum, gather_sums, leading_sum, product
 
 Tap = tuple[tuple[int, ...], tuple[int, ...]]
@@ -74,6 +75,21 @@ def read(
     return Cov(at.xp.reshape(found, (*out.space, *examples)), out)
 
 
+@lru_cache(maxsize=1024)
+def dense_table(size1: int, size2: int) -> Table:
+    """Return which entry of all rows of an axis the entry ``(p, q)`` is."""
+    np = host().namespace
+    p, q = np.arange(size1)[:, None], np.arange(size2)[None, :]
+    return Table((((q - p) % size2) * size1 + p).reshape(1, -1))
+
+
+@lru_cache(maxsize=1024)
+def rows_table(axis: Axis) -> Table:
+    """Return which ``(p, q)`` every entry of the rows of an axis is."""
+    p, q = positions(axis)
+    return Table((p * axis[1] + q).reshape(1, -1))
+
+
 def gather(at: Place, data: Array, k: int, table: Table, after: tuple[int, ...]) -> Array:
     """Apply a table to the axes ``2k`` and ``2k + 1`` of the array of a block."""
     sizes = data.shape
@@ -91,22 +107,6 @@ def affine(at: Place, cov: Cov, scale: Any, bias: Any = None, plus: Cov | None =
         return cov
     more = None if plus is None else plus.data
     return Cov(ops.affine(at, cov.data, scale, bias, more), cov.layout)
-
-
-def select(at: Place, cov: Cov, out: Layout) -> Cov:
-    """Return the rows of a block that a layout asks for, or their sum where it asks for that."""
-    if cov.layout is out:
-        return cov
-    if out.summed and not cov.layout.summed:
-        return Cov(total(at, cov).data, out)
-    if any(not want <= have for have, want in zip(cov.layout.offsets, out.offsets, strict=True)):
-        raise AssertionError("the plan holds too few offsets for this layer")
-    data = cov.data
-    for k, (have, want) in enumerate(zip(cov.layout.rows, out.rows, strict=True)):
-        if have != want:
-            rows = host().namespace.asarray([have.index(r) for r in want])
-            data = at.xp.take(data, at.index(rows), axis=2 * k)
-    return Cov(data, out)
 
 
 def weigh(at: Place, cov: Cov, weights1: tuple[Any, ...], weights2: tuple[Any, ...]) -> Cov:
@@ -130,13 +130,18 @@ def weighed_total(at: Place, cov: Cov, out: Layout, one: Array, two: Array) -> C
     ``one`` and ``two`` have the shape ``(P1, P2, ..., n)``, or ``n`` is 1 where all examples share
     them; ``out`` is ``summed``.
     """
-    weights = product(at, *spread(at, one, two, cov.layout))
+    both = spread(at, one, two, cov.layout)
+    if cov.layout.dense:
+        return Cov(weighed_sum(at, cov.data, *both), out)
+    weights = product(at, *both)
     return Cov(total(at, Cov(product(at, cov.data, weights), cov.layout)).data, out)
 
 
 def total(at: Place, cov: Cov) -> Cov:
     """Return the sum of all stored entries of each pair of examples, as a block without space."""
     data = cov.data
+    if cov.layout.dense:
+        return Cov(sums(at, data), Layout((), (), ()))
     for _ in range(2 * cov.layout.ndim):
         data = leading_sum(at, data)
     return Cov(data, Layout((), (), (), cov.layout.paired))

@@ -137,6 +137,10 @@ class Aggregate(Layer):
     def sums(self, *inputs: Shape) -> bool:
         return True
 
+    def multiplies(self, *inputs: Shape) -> bool:
+        (shape,) = inputs
+        return self._space(shape.axes) == tuple(range(shape.ndim))
+
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         (shape,) = inputs
         return 4.0 * math.prod(self._sizes(shape))
@@ -166,7 +170,8 @@ class Aggregate(Layer):
         shape, have = ctx.inputs[0], cov.layout
         both = shape.with_sizes(have.sizes1), shape.with_sizes(have.sizes2)
         need = self.need(Need(ctx.layout.offsets), *both)
-        cov = select(ctx.at, cov, layout_of(need, have.sizes1, have.sizes2, have.paired))
+        if not have.dense:
+            cov = select(ctx.at, cov, layout_of(need, have.sizes1, have.sizes2, have.paired))
         left, right = (a[0, ...] if a.shape[0] == 1 else a for a in (m.aside1, m.aside2))
         return sandwich(ctx.at, cov, ctx.layout, left, right, self._space(shape.axes))
 

@@ -90,6 +90,7 @@ class Elementwise(Layer):
         so that nothing below it contributes to the NTK.
     """
 
+    pointwise: ClassVar[bool] = True
     weak_derivative: ClassVar[bool] = True
 
     @abstractmethod

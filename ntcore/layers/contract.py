@@ -59,6 +59,7 @@ class Layer(Record):
     arity: ClassVar[int | None] = 1
     acts_on_kernels: ClassVar[bool] = False  # the infinite width is a function of public kernels
     additive: ClassVar[bool] = False  # the output of a sum of needs is the sum of their outputs
+    pointwise: ClassVar[bool] = False  # acts entry by entry, whatever the layout of a block
     totals: ClassVar[bool] = False  # nothing is read of the input but the sum of all its entries
 
     @classmethod
@@ -104,6 +105,10 @@ class Layer(Record):
         It is then asked for that sum, by a layout that is ``summed``, where a layer above reads
         no more. What mixes positions does so for far less than the entries take.
         """
+        return False
+
+    def multiplies(self, *inputs: Shape) -> bool:
+        """Whether the layer multiplies by matrices of all positions, which a block can be as well."""
         return False
 
     def sides(self, shape: Shape) -> Need | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, select
@@ -54,6 +54,7 @@ class Dense(Linear):
     channel_axis: int = -1
     parameterization: str = "ntk"
     s: tuple[int, int] = (1, 1)
+    pointwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         weights.settle_weights(self, "out_dim")

@@ -61,7 +61,10 @@ def covariance(at: Place, layer: Any, layout: Layout) -> Array:
     decay = layer.pos_emb_decay_fn
     examples = (1,) if layout.paired else (1, 1)
     norm = None if decay is None else layer.pos_emb_p_norm
-    far = at.asarray(_distances(layout, norm).reshape((*_axes(layout), *examples)))
+    if layout.dense:
+        far = at.asarray(_distances_of_all(layout, norm))
+    else:
+        far = at.asarray(_distances(layout, norm).reshape((*_axes(layout), *examples)))
     return far if decay is None else at.asarray(decay(far))
 
 
@@ -79,4 +82,17 @@ def _distances(layout: Layout, norm: float | None) -> Any:
         p, q = positions(layout.axis(k))
         far = np.abs(q - p).astype(float) ** (norm or 1)
         total = total + far.reshape((1,) * (2 * k) + far.shape + (1,) * (2 * (layout.ndim - k - 1)))
+    return total if norm is not None else (total == 0).astype(float)
+
+
+@lru_cache(maxsize=256)
+def _distances_of_all(layout: Layout, norm: float | None) -> Any:
+    """Return the same as a matrix of all positions."""
+    np = host().namespace
+    total = np.zeros((1, 1))
+    for size1, size2 in zip(layout.sizes1, layout.sizes2, strict=True):
+        p, q = np.arange(size1)[:, None], np.arange(size2)[None, :]
+        far = np.abs(q - p).astype(float) ** (norm or 1)
+        joined = total.shape[0] * size1, total.shape[1] * size2
+        total = (total[:, None, :, None] + far[None, :, None, :]).reshape(joined)
     return total if norm is not None else (total == 0).astype(float)

@@ -98,6 +98,8 @@ class FanInSum(FanIn):
         If the branches have different shapes.
     """
 
+    pointwise: ClassVar[bool] = True
+
     @classmethod
     def examples(cls) -> list[Any]:
         return [cls()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, select
@@ -15,6 +15,8 @@ from ntcore.shape import Shape
 @record
 class Identity(Linear):
     r"""The identity, for branches: :math:`K' = K` and :math:`\Theta' = \Theta`."""
+
+    pointwise: ClassVar[bool] = True
 
     @classmethod
     def examples(cls) -> list[Any]:
