@@ -38,9 +38,10 @@ def matmul(at: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             return np.matmul(a, b)
     if not (a.size and b.size):
         return np.matmul(a, b)
-    a, b = _by_rows(a), _by_rows(b)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     out = empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    a, b = _by_rows(a), b if b.size > out.size else np.ascontiguousarray(b)
+    b = _by_rows(b)
     even = b.shape[-1] - b.shape[-1] % width
     np.matmul(a[..., None, :, :], _cut(b[..., :even], width), out=_cut(out[..., :even], width))
     if even < b.shape[-1]:

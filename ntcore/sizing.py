@@ -8,7 +8,9 @@ from ntcore.errors import BudgetError
 from ntcore.program import Job
 from ntcore.source import Span
 
-COMPILED_EXAMPLES = 32
+#: Examples of a batch that go through the network at once where that is compiled, and the most
+#: where each of them takes few entries.
+COMPILED_EXAMPLES, MOST_EXAMPLES, FEW_ENTRIES = 32, 512, 1 << 15
 
 
 #: Blocks of a tile that are there at once: what a layer reads, what it writes, a step between the
@@ -18,13 +20,17 @@ LIVE = 5
 
 #: A chain keeps what is between its layers in cache by itself, and its tiles may be larger.
 CHAINED = 8
+#: Products of matrices take their time in cache as well, and larger tiles are fewer.
+MULTIPLIED = 4
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
 
 
 def budget(job: Job, chained: bool = False) -> int:
     """Return the bytes that one block of a tile should take."""
-    usual = job.at.backend.tile_bytes(job.at.device) * (CHAINED if chained else 1)
+    dense = any(edge.dense for edge in job.plan.edges)
+    usual = job.at.backend.tile_bytes(job.at.device)
+    usual *= CHAINED if chained else MULTIPLIED if dense else 1
     if job.plan.options.memory_budget is None or job.traced:
         return usual
     left = _left(job) / (4 if chained else 1)  # the rest is for work space and variances
@@ -88,7 +94,8 @@ def examples_per_tile(job: Job, widest: int, count: int) -> int:
     """
     pairs = pairs_per_tile(job, widest, 1)
     if job.at.backend.stage is not None and not job.traced:
-        pairs = min(pairs, COMPILED_EXAMPLES)
+        most = min(MOST_EXAMPLES, FEW_ENTRIES // widest)
+        pairs = min(pairs, max(COMPILED_EXAMPLES, most))
     return max(1, min(count, pairs))
 
 

@@ -170,7 +170,9 @@ class GlobalSelfAttention(Layer):
 
     def multiplies(self, *inputs: Shape) -> bool:
         (shape,) = inputs
-        return self.linear_scaling and tuple(shape.axes.spatial) == tuple(sorted(shape.axes.spatial))
+        return self.linear_scaling and tuple(shape.axes.spatial) == tuple(
+            sorted(shape.axes.spatial)
+        )
 
     def sides(self, shape: Shape) -> Need | None:
         return everything(shape.spatial, shape.spatial) if self.linear_scaling else None
