@@ -161,6 +161,11 @@ def _shifted(x: Any, shift: int, size: int, step: int) -> Any:
     return padded[:, shift + before : end + before : step, :]
 
 
+@partial(jax.jit, donate_argnums=0)
+def _write(whole: Any, tile: Any, i: int, j: int) -> Any:
+    return jax.lax.dynamic_update_slice(whole, tile, (i, j, *(0,) * (whole.ndim - 2)))
+
+
 def _register(cls: type) -> None:
     jax.tree_util.register_pytree_node(cls, split_record, lambda aux, kids: join(cls, kids, aux))
 
@@ -196,6 +201,7 @@ BACKEND = Backend(
     alike=_alike,
     tile_bytes=_tile_bytes,
     mutable=False,
+    write=_write,
     jit=jax.jit,
     vjp=jax.vjp,
     jvp=jax.jvp,

@@ -96,6 +96,9 @@ class Backend:
         ``device -> int``, how many threads may work on tiles at once.
     mutable : bool
         Whether ``x[index] = value`` works.
+    write : callable or None
+        ``(whole, tile, i, j) -> whole``, for arrays that are not mutable: write a tile from
+        ``(i, j)`` on; the array that was passed in is gone.
     jit, vjp, jvp, vmap, scan : callable or None
         The library's own transformations, where it has them.
     takes : callable or None
@@ -160,6 +163,7 @@ class Backend:
     key: Callable[[int], Any] = lambda seed: seed
     alike: Callable[[Any], list[Any]] = lambda device: [device]
     mutable: bool = True
+    write: Callable[[Array, Array, int, int], Array] | None = None
     jit: Callable[..., Any] | None = None
     vjp: Callable[..., Any] | None = None
     jvp: Callable[..., Any] | None = None

@@ -136,7 +136,8 @@ class _Pair:
     def put(self, tile: Tile, *arrays: Array | None) -> None:
         for part, x in zip(self._parts, arrays, strict=True):
             if x is not None:
-                part.put(tile, x[: tile.stop1 - tile.start1, : tile.stop2 - tile.start2, ...])
+                n1, n2 = tile.stop1 - tile.start1, tile.stop2 - tile.start2
+                part.put(tile, x if x.shape[:2] == (n1, n2) else x[:n1, :n2, ...])
 
     def result(self) -> tuple[Array | None, ...]:
         return tuple(part.result() for part in self._parts)

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from ntcore.below import Below
-from ntcore.cov import Cov, joined, layout_of, rows_of
+from ntcore.cov import Cov, joined, layout_of, rows_of, select
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move, push, staged
 from ntcore.need import Need, Offsets
@@ -98,8 +98,9 @@ class Parts:
         return self._rest.go_on({self._into: company.edge(self._into, whole)}, company)
 
     def _joined(self, found: list[Cov]) -> Cov:
-        whole: Cov = staged(self._at, joined, (0, 2, 3))(self._at, found, self._layout, self._axis)
-        return whole
+        rows = self._layout.in_rows
+        whole: Cov = staged(self._at, joined, (0, 2, 3))(self._at, found, rows, self._axis)
+        return whole if rows is self._layout else select(self._at, whole, self._layout)
 
 
 class Swept(Parts):

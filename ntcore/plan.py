@@ -21,9 +21,6 @@ from ntcore.shape import Shape
 #: they are put together and once more.
 SHARE_KEPT = 4
 
-#: Floating-point operations that weigh an entry and add it up.
-WEIGHED = 3.0
-
 
 @dataclass(frozen=True)
 class Edge:
@@ -31,8 +28,8 @@ class Edge:
 
     ``cross`` is the need of the block between the two batches; ``side1`` and ``side2`` are those
     of each batch with itself. None asks for nothing. ``counts`` are the examples of each batch,
-    and ``same`` says whether the two are one. Of a ``summed`` edge nothing but the sum of all
-    entries is ever asked for, and a ``dense`` one holds a matrix of positions for every pair.
+    and ``same`` says whether the two are one. A ``summed`` edge is asked for the sum of all entries
+    alone, and a ``dense`` one holds a matrix of positions for every pair.
     """
 
     shape1: Shape
@@ -63,10 +60,8 @@ class Edge:
         return 0 if self.cross is None else self.layout().entries
 
     def __str__(self) -> str:
-        if self.cross is None:
-            return "-"
-        if self.summed:
-            return "sum"
+        if self.cross is None or self.summed:
+            return "-" if self.cross is None else "sum"
         pairs = zip(self.cross.axes, self.shape1.spatial, self.shape2.spatial, strict=True)
         return " x ".join(describe(d, (a, b)) for d, a, b in pairs) or "."
 
@@ -173,8 +168,7 @@ class Plan:
     @property
     def pairs(self) -> int:
         """Pairs of examples that come in."""
-        first: int = leaves_of(self.inputs)[0]
-        return self.edges[first].pairs
+        return self.edges[leaves_of(self.inputs)[0]].pairs
 
     @property
     def output_edges(self) -> tuple[int, ...]:
@@ -218,9 +212,8 @@ class Plan:
         total = 0
         for batch, block in enumerate(("side1", "side2")):
             for i, layout in self.kept(block).items():
-                edge = self.edges[i]
-                if not (batch and edge.same):
-                    total += layout.entries * edge.counts[batch]
+                if not (batch and self.edges[i].same):
+                    total += layout.entries * self.edges[i].counts[batch]
         return float(total * self.itemsize)
 
     def kept(self, block: str) -> dict[int, Layout]:
@@ -250,10 +243,10 @@ class Plan:
     def flops(self, step: Step) -> float:
         """Return the floating-point operations of one layer over all pairs."""
         out, inputs = self.edges[step.output], [self.edges[i] for i in step.inputs]
-        if out.summed or any(e.summed for e in inputs):
-            return WEIGHED * sum(e.entries for e in inputs) * out.pairs * self.blocks
-        per_entry = step.layer.flops(tuple(e.shape1 for e in inputs))
-        return per_entry * out.entries * out.pairs * self.blocks
+        each = step.layer.flops(tuple(e.shape1 for e in inputs)) * out.entries
+        if out.summed or any(e.summed for e in inputs):  # entries are weighed and added up
+            each = 3.0 * sum(e.entries for e in inputs)
+        return each * out.pairs * self.blocks
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [
@@ -268,8 +261,8 @@ class Plan:
             f"{_short(cost.bytes_result)}B result, {_short(cost.bytes_kept)}B variances "
             + ("kept" if self.keeps else "computed again for every tile")
         )
-        whole = [f"whole batches are held at {s.layer!r}" for s in self.steps if s.regroups]
-        return "\n".join([*_table(rows), *whole, total])
+        held = [f"whole batches are held at {s.layer!r}" for s in self.steps if s.regroups]
+        return "\n".join([*_table(rows), *held, total])
 
     def _row(self, name: str, edge: int, flops: float) -> tuple[str, ...]:
         e = self.edges[edge]

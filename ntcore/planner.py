@@ -8,13 +8,12 @@ values of its leaves.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Set
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from ntcore.errors import NtcoreError, PlanError, ShapeError
+from ntcore.forms import dense_edges, summed_edges
 from ntcore.inputs import Inputs, leaves_of
 from ntcore.layers.base import Layer, no_mask
 from ntcore.need import SUM, Need, diagonal, everything, union
@@ -58,7 +57,7 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
         edges[i] = _asked(edges[i], options)
     held = held_edges(steps)
     if options.minimal:
-        for i in _summed(steps, edges, held | set(leaves_of(outputs))):
+        for i in summed_edges(steps, edges, held | set(leaves_of(outputs))):
             edges[i] = replace(edges[i], summed=True)
     for step in reversed(steps):
         if step.output in held:
@@ -66,7 +65,7 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
         _ask_inputs(edges, step)
     for i in held & set(leaves_of(entered)):
         edges[i] = _held(edges[i])
-    for i in _dense(steps, edges):
+    for i in dense_edges(steps, edges):
         edges[i] = replace(edges[i], dense=True)
     if not options.minimal:
         edges[:] = [_ask_everything(e) for e in edges]
@@ -222,69 +221,6 @@ def _asked_of(layer: Layer, out: Edge, inputs: list[Edge], block: str) -> list[N
     if block == "cross" or (out.cross is None and need is None):
         return below
     return [union([n, layer.sides(one)]) for n, one in zip(below, ones, strict=True)]
-
-
-def _summed(steps: list[Step], edges: list[Edge], kept: Set[int]) -> set[int]:
-    """Return the edges of which one layer reads a sum that another gives for less than the rest.
-
-    Layers that act position by position pass the question on.
-    """
-    maker = {s.output: s for s in steps}
-    readers = Counter(i for s in steps for i in s.inputs)
-
-    def gives(i: int) -> bool:
-        if i in kept or i not in maker or readers[i] > 1 or edges[i].traits.masked:
-            return False
-        return bool(edges[i].shape1.ndim) and maker[i].layer.sums(*_shapes(edges, maker[i]))
-
-    found: set[int] = set()
-    for step in reversed(steps):
-        if step.layer.totals or (step.output in found and _passes_sums(edges, step)):
-            found.update(filter(gives, step.inputs))
-    for step in steps:
-        if step.output in found and _passes_sums(edges, step) and found.isdisjoint(step.inputs):
-            found.remove(step.output)
-    return found
-
-
-def _dense(steps: list[Step], edges: list[Edge]) -> set[int]:
-    """Return the edges whose blocks are matrices: those of layers that multiply by some.
-
-    What acts entry by entry keeps the layout of its neighbours.
-    """
-
-    def takes(step: Step) -> bool:
-        return step.layer.pointwise or step.layer.multiplies(*_shapes(edges, step))
-
-    able = {i for i, e in enumerate(edges) if e.cross is not None and not e.summed}
-    for step in steps:
-        if not takes(step):
-            able.discard(step.output)
-            if not step.layer.totals:
-                able.difference_update(step.inputs)
-    whole = {i for i in able if edges[i].layout().ndim and edges[i].layout().whole}
-    found: set[int] = set()
-    for step in steps:
-        if step.layer.multiplies(*_shapes(edges, step)):
-            found |= whole.intersection((*step.inputs, step.output))
-    size = -1
-    while size < len(found):
-        size = len(found)
-        for step in (*steps, *reversed(steps)):
-            here = whole.intersection((*step.inputs, step.output))
-            if takes(step) and not found.isdisjoint(here):
-                found |= here
-    return found
-
-
-def _shapes(edges: list[Edge], step: Step) -> tuple[Shape, ...]:
-    return tuple(edges[i].shape1 for i in step.inputs)
-
-
-def _passes_sums(edges: list[Edge], step: Step) -> bool:
-    """Whether the sum of a layer's output takes nothing but sums of its inputs."""
-    first = edges[step.inputs[0]]
-    return step.layer.need(SUM, first.shape1, first.shape2) == SUM
 
 
 def _fitted(edge: Edge, block: str, need: Need | None) -> Need | None:

@@ -86,7 +86,8 @@ class Assembly:
         return mirrored(self._at, x, self._diagonal_spatial)
 
     def _put(self, i: int, j: int, x: Array) -> None:
-        if not self._at.backend.mutable:
+        backend = self._at.backend
+        if not backend.mutable and (backend.write is None or backend.is_traced(x)):
             self._parts[i, j] = x
             return
         if self._whole is None:
@@ -95,6 +96,9 @@ class Assembly:
                 self._whole = x
                 return
             self._whole = self._at.xp.empty(shape, dtype=x.dtype, device=self._at.device)
+        if backend.write is not None:
+            self._whole = backend.write(self._whole, x, i, j)
+            return
         self._whole[i : i + x.shape[0], j : j + x.shape[1], ...] = x
 
     def result(self) -> Array | None:

@@ -7,8 +7,9 @@ a full block has exactly ``size1 * size2`` entries per axis.
 
 The array of a block has the axes ``(R1, P1, R2, P2, ..., n1, n2)``: rows and positions of each
 spatial axis, then the examples, which are contiguous. A *paired* block compares example ``i`` of
-one batch with example ``i`` of the other and has one example axis ``(..., n)``. A *dense* block, for
-layers that are products with matrices, has the axes ``(n1, n2, P, Q)``: :mod:`ntcore.cov.matrices`.
+one batch with example ``i`` of the other and has one example axis ``(..., n)``. A *dense* block,
+for layers that are products with matrices, has the axes ``(n1, n2, P, Q)``; see
+:mod:`ntcore.cov.matrices`.
 """
 
 from ntcore.cov.dense import closed as closed

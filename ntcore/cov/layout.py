@@ -20,9 +20,10 @@ class Layout:
 
     A block of images without ``offsets`` is ``summed``: it holds the sum of all its entries.
 
-    A ``dense`` block holds every offset, as a matrix for every pair; see :mod:`ntcore.cov.matrices`.
-    The others hold rows of offsets. A row may hold entries whose offset is not asked for, at the other side of its seam; their
-    values mean nothing and nothing reads them.
+    A ``dense`` block holds every offset, as a matrix for every pair; see
+    :mod:`ntcore.cov.matrices`. The others hold rows of offsets. A row may hold entries whose offset
+    is not asked for, at the other side of its seam; their values mean nothing and nothing reads
+    them.
     """
 
     sizes1: tuple[int, ...]
@@ -34,6 +35,8 @@ class Layout:
     @property
     def in_rows(self) -> Layout:
         """The same entries as rows of offsets."""
+        if not self.dense:
+            return self
         return layout_of(Need(self.offsets), self.sizes1, self.sizes2, self.paired)
 
     @property
@@ -106,7 +109,7 @@ def layout_of(
     paired: bool = False,
     dense: bool = False,
 ) -> Layout:
-    """Return the smallest layout that holds a need; ``dense`` where it may be and the need is all."""
+    """Return the smallest layout that holds a need, ``dense`` if it may be and the need is all."""
     found = Layout(sizes1, sizes2, need.axes, paired)
     if dense and not paired and found.ndim and found.whole:
         return Layout(sizes1, sizes2, need.axes, dense=True)

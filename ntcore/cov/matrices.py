@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from ntcore.backend import Array, Place, host
-from ntcore.cov.layout import Cov, Layout
+from ntcore.cov.layout import Layout
 from ntcore.ops import arranged, inner, matmul
 
 

@@ -30,10 +30,7 @@ def select(at: Place, cov: Cov, out: Layout) -> Cov:
 
 def _relaid(at: Place, cov: Cov, out: Layout) -> Cov:
     """Return rows of matrices, or matrices of rows."""
-    if (
-        cov.layout.dense
-        and all(offsets == {0} for offsets in out.offsets)
-        and out.sizes1 == out.sizes2
-    ):
+    only_zero = out.sizes1 == out.sizes2 and all(offsets == {0} for offsets in out.offsets)
+    if cov.layout.dense and only_zero:
         return Cov(at_first(at, diagonals(at, cov.data, cov.layout), out), out)
     return of_user(at, to_user(at, cov), out)

@@ -169,10 +169,8 @@ class GlobalSelfAttention(Layer):
         return self.linear_scaling
 
     def multiplies(self, *inputs: Shape) -> bool:
-        (shape,) = inputs
-        return self.linear_scaling and tuple(shape.axes.spatial) == tuple(
-            sorted(shape.axes.spatial)
-        )
+        axes = inputs[0].axes.spatial
+        return self.linear_scaling and list(axes) == sorted(axes)
 
     def sides(self, shape: Shape) -> Need | None:
         return everything(shape.spatial, shape.spatial) if self.linear_scaling else None

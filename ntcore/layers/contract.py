@@ -108,7 +108,7 @@ class Layer(Record):
         return False
 
     def multiplies(self, *inputs: Shape) -> bool:
-        """Whether the layer multiplies by matrices of all positions, which a block can be as well."""
+        """Whether the layer multiplies by matrices of all positions; blocks are matrices then."""
         return False
 
     def sides(self, shape: Shape) -> Need | None:

@@ -1,0 +1,73 @@
+"""In which form a block is held at every edge: whole, as a sum alone, or as matrices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Set
+
+from ntcore.need import SUM
+from ntcore.plan import Edge, Step
+from ntcore.shape import Shape
+
+
+def summed_edges(steps: Sequence[Step], edges: Sequence[Edge], kept: Set[int]) -> set[int]:
+    """Return the edges of which one layer reads a sum that another gives for less than the rest.
+
+    Layers that act position by position pass the question on.
+    """
+    maker = {s.output: s for s in steps}
+    readers = Counter(i for s in steps for i in s.inputs)
+
+    def gives(i: int) -> bool:
+        if i in kept or i not in maker or readers[i] > 1 or edges[i].traits.masked:
+            return False
+        return bool(edges[i].shape1.ndim) and maker[i].layer.sums(*_shapes(edges, maker[i]))
+
+    found: set[int] = set()
+    for step in reversed(steps):
+        if step.layer.totals or (step.output in found and _passes_sums(edges, step)):
+            found.update(filter(gives, step.inputs))
+    for step in steps:
+        if step.output in found and _passes_sums(edges, step) and found.isdisjoint(step.inputs):
+            found.remove(step.output)
+    return found
+
+
+def dense_edges(steps: Sequence[Step], edges: Sequence[Edge]) -> set[int]:
+    """Return the edges whose blocks are matrices: those of layers that multiply by some.
+
+    What acts entry by entry keeps the layout of its neighbours.
+    """
+
+    def takes(step: Step) -> bool:
+        return step.layer.pointwise or step.layer.multiplies(*_shapes(edges, step))
+
+    able = {i for i, e in enumerate(edges) if e.cross is not None and not e.summed}
+    for step in steps:
+        if not takes(step):
+            able.discard(step.output)
+            if not step.layer.totals:
+                able.difference_update(step.inputs)
+    whole = {i for i in able if edges[i].layout().ndim and edges[i].layout().whole}
+    found: set[int] = set()
+    for step in steps:
+        if step.layer.multiplies(*_shapes(edges, step)):
+            found |= whole.intersection((*step.inputs, step.output))
+    size = -1
+    while size < len(found):
+        size = len(found)
+        for step in (*steps, *reversed(steps)):
+            here = whole.intersection((*step.inputs, step.output))
+            if takes(step) and not found.isdisjoint(here):
+                found |= here
+    return found
+
+
+def _shapes(edges: Sequence[Edge], step: Step) -> tuple[Shape, ...]:
+    return tuple(edges[i].shape1 for i in step.inputs)
+
+
+def _passes_sums(edges: Sequence[Edge], step: Step) -> bool:
+    """Whether the sum of a layer's output takes nothing but sums of its inputs."""
+    first = edges[step.inputs[0]]
+    return step.layer.need(SUM, first.shape1, first.shape2) == SUM
