@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, TypeVar, dataclass_transform
 
 R = TypeVar("R", bound="Record")
@@ -86,19 +87,24 @@ def on_record(listener: Callable[[type[Record]], None]) -> None:
 
 def split(value: Record) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the leaf values and the static values of a record, each in field order."""
-    leaves: list[Any] = []
-    static: list[Any] = []
-    for f in dataclasses.fields(value):  # type: ignore[arg-type]
-        (leaves if _is_leaf(f) else static).append(getattr(value, f.name))
-    return tuple(leaves), tuple(static)
+    leaves, static = _names(type(value))
+    return tuple([getattr(value, n) for n in leaves]), tuple([getattr(value, n) for n in static])
+
+
+@cache
+def _names(cls: type[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the leaves and of the static fields of a class of records."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    leaves = tuple(f.name for f in fields if _is_leaf(f))
+    return leaves, tuple(f.name for f in fields if not _is_leaf(f))
 
 
 def join(cls: type[R], leaves: tuple[Any, ...], static: tuple[Any, ...]) -> R:
     """Rebuild a record from :func:`split`, without running the checks of its constructor."""
-    rest_leaves, rest_static = iter(leaves), iter(static)
     made = object.__new__(cls)
-    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        object.__setattr__(made, f.name, next(rest_leaves if _is_leaf(f) else rest_static))
+    for names, values in zip(_names(cls), (leaves, static), strict=True):
+        for name, value in zip(names, values, strict=True):
+            object.__setattr__(made, name, value)
     return made
 
 
