@@ -168,7 +168,8 @@ class Plan:
     @property
     def pairs(self) -> int:
         """Pairs of examples that come in."""
-        return self.edges[leaves_of(self.inputs)[0]].pairs
+        first: int = leaves_of(self.inputs)[0]
+        return self.edges[first].pairs
 
     @property
     def output_edges(self) -> tuple[int, ...]:
@@ -244,7 +245,7 @@ class Plan:
         """Return the floating-point operations of one layer over all pairs."""
         out, inputs = self.edges[step.output], [self.edges[i] for i in step.inputs]
         each = step.layer.flops(tuple(e.shape1 for e in inputs)) * out.entries
-        if out.summed or any(e.summed for e in inputs):  # entries are weighed and added up
+        if any(e.summed for e in (out, *inputs)):  # entries are weighed and added up
             each = 3.0 * sum(e.entries for e in inputs)
         return each * out.pairs * self.blocks
 
@@ -267,8 +268,8 @@ class Plan:
     def _row(self, name: str, edge: int, flops: float) -> tuple[str, ...]:
         e = self.edges[edge]
         shape = "x".join(map(str, (*e.shape1.spatial, e.shape1.channels)))
-        held = e.entries * e.pairs * self.blocks * self.itemsize
-        return name, shape, str(e), f"{e.entries:,}", _short(flops), f"{_short(held)}B"
+        held = _short(e.entries * e.pairs * self.blocks * self.itemsize)
+        return name, shape, str(e), f"{e.entries:,}", _short(flops), f"{held}B"
 
 
 def block_shapes(edge: Edge, block: str) -> tuple[Shape, Shape]:

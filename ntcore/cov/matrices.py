@@ -13,7 +13,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Layout
-from ntcore.ops import arranged, inner, matmul
+from ntcore.ops import arranged, gram, inner, matmul
 
 
 def matrices_of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Array:
@@ -21,8 +21,8 @@ def matrices_of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Array
     xp, n1, n2, channels = at.xp, x1.shape[0], x2.shape[0], x1.shape[-1]
     p1, p2 = math.prod(layout.sizes1), math.prod(layout.sizes2)
     rows = xp.reshape(x1, (n1 * p1, channels)) / channels
-    columns = xp.matrix_transpose(xp.reshape(x2, (n2 * p2, channels)))
-    found = xp.reshape(matmul(at, rows, columns), (n1, p1, n2, p2))
+    columns = xp.reshape(x2, (n2 * p2, channels))
+    found = xp.reshape(gram(at, rows, columns), (n1, p1, n2, p2))
     return arranged(at, found, (0, 2, 1, 3), (n1, n2, p1, p2))
 
 
