@@ -14,9 +14,8 @@ import numpy as np
 from scipy import linalg, special
 
 from ntcore.backend import Backend, Linalg, Place
-from ntcore.backends.buffers import empty
+from ntcore.backends.buffers import empty, holding
 from ntcore.backends.numpy_operators import eigenvalues, operator
-from ntcore.backends.buffers import holding
 from ntcore.backends.products import matmul
 from ntcore.ops import REFERENCE, Table
 

@@ -87,7 +87,7 @@ def on_record(listener: Callable[[type[Record]], None]) -> None:
 
 def split(value: Record) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the leaf values and the static values of a record, each in field order."""
-    leaves, static = _names(type(value))
+    leaves, static = _names(type(value))  # type: ignore[arg-type]
     return tuple([getattr(value, n) for n in leaves]), tuple([getattr(value, n) for n in static])
 
 
@@ -102,7 +102,8 @@ def _names(cls: type[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def join(cls: type[R], leaves: tuple[Any, ...], static: tuple[Any, ...]) -> R:
     """Rebuild a record from :func:`split`, without running the checks of its constructor."""
     made = object.__new__(cls)
-    for names, values in zip(_names(cls), (leaves, static), strict=True):
+    both = _names(cls)  # type: ignore[arg-type]
+    for names, values in zip(both, (leaves, static), strict=True):
         for name, value in zip(names, values, strict=True):
             object.__setattr__(made, name, value)
     return made
