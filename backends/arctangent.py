@@ -10,7 +10,7 @@ import numpy as np
 
 #: For each type of number: the degree that gives its last digit, and whether the argument is
 #: halved first, as an angle.
-SHORT, LONG = (10, False), (12, True)
+SHORT, LONG = (9, False), (12, True)
 
 
 @cache

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ntcore.backends.numba_loops import CHUNK, U, compiled
-from ntcore.backends.numba_moments import alike, one_by_many
+from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled
+from ntcore.backends.numba_moments import alike, one_by_lanes
 from ntcore.backends.numba_sums import affine_row
 from ntcore.backends.numba_windows import window
 
@@ -21,54 +21,35 @@ from ntcore.backends.numba_windows import window
 LOAD, STORE, WINDOW, AFFINE, PRODUCT, PUT, DUAL = range(7)
 #: Columns of an operation: what it is, the slots that it reads and writes, the outer entries and
 #: the positions of what it writes, where its integers or the rows of a block begin, and the first
-#: rows of its variances.
+#: rows of its variances. A nonlinearity writes over what it reads.
 WHAT, ONE, TWO, OUT, OUT2, OUTER, WIDTH, AT, FIRST1, FIRST2 = range(10)
-#: Pairs with one example that are worth a loop of their own.
-LONG = 48
-
-
-@compiled
-def _spread(
-    one: Any, r1: int, ones: Any, two: Any, r2: int, twos: Any, run: int, q1: Any, q2: Any, at: int
-) -> None:
-    """Write the variances of one entry beside each other."""
-    if run == 0:
-        for i in range(ones.size):
-            q1[at + i], q2[at + i] = one[r1 + ones[i]], two[r2 + twos[i]]
-        return
-    for v in range(0, ones.size, run):
-        q, j = one[r1 + ones[v]], r2 + twos[v]
-        for i in range(run):
-            q1[U(at + v + i)] = q
-        for i in range(run):
-            q2[U(at + v + i)] = two[U(j + i)]
 
 
 @compiled
 def _dual(
-    kind: int, k: Any, below: Any, tangent: bool, moment: Any, slope: Any, outer: int,
-    skip: int, first: int, count: int, ints: Any, at1: int, at2: int, one: Any, two: Any,
-    first1: int, first2: int, wide1: int, wide2: int, ones: Any, twos: Any, run: int,
-    spare: Any, other: Any,
+    kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
+    ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int,
+    wide2: int, ones: Any, twos: Any, run: int, spare: Any, other: Any,
 ) -> None:  # fmt: skip
+    """Write moments over the entries that they are of."""
     a, done, lanes = 0, 0, ones.size
     most = min(CHUNK, spare.size)
     for m in range(outer):
         for e in range(m * skip + first, m * skip + first + count):
             r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            if run >= LONG:
-                for v in range(0, lanes, run):
-                    q1, j = one[r1 + ones[v]], r2 + twos[v]
-                    one_by_many(kind, k, below, tangent, moment, slope, a, q1, two, j, run)
-                    a += run
-                continue
-            if a + lanes - done > most:
-                alike(kind, k, below, tangent, moment, slope, done, spare, other, a - done)
-                done = a
-            _spread(one, r1, ones, two, r2, twos, run, spare, other, a - done)
+            if run:
+                for v in range(0, lanes, LANES):
+                    q1, j = one[U(r1 + ones[v])], r2 + twos[v]
+                    one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
+            else:
+                if a + lanes - done > most:
+                    alike(kind, k, slope, tangent, done, spare, other, a - done)
+                    done = a
+                for i in range(lanes):
+                    spare[a - done + i], other[a - done + i] = one[r1 + ones[i]], two[r2 + twos[i]]
             a += lanes
-    if run < LONG:
-        alike(kind, k, below, tangent, moment, slope, done, spare, other, a - done)
+    if not run:
+        alike(kind, k, slope, tangent, done, spare, other, a - done)
 
 
 @compiled
@@ -145,8 +126,8 @@ def _operate(
         _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
     else:
         _dual(
-            op - DUAL, x, y, more, out, slope, outer, skip, first, count, ints, at, ints[at - 1],
-            one, two, first1, first2, wide1, wide2, ones, twos, length, spare, other,
+            op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
+            first1, first2, wide1, wide2, ones, twos, length, spare, other,
         )  # fmt: skip
 
 

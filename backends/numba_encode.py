@@ -116,16 +116,17 @@ class _Encoder:
         given = dict(zip(chain.inputs, starts, strict=False))
         sizes = [chain.size(i) for i in chain.outputs]
         wanted = dict(zip(chain.outputs, np.cumsum([0, *sizes]).tolist(), strict=False))
-        last = {i: n for n, step in enumerate(chain.steps) for i in step.inputs}
+        self._last = {i: n for n, step in enumerate(chain.steps) for i in step.inputs}
         for n, step in enumerate(chain.steps):
             for i in step.inputs:
                 if i is not None and i in given:
                     self._move(loops.LOAD, i, given.pop(i))
-            self._step(step)
-            for i in {i for i in (*step.inputs, *step.outputs) if i is not None}:
-                if i in wanted:
-                    self._move(loops.STORE, i, wanted.pop(i))
-                if last.get(i, -1) <= n:
+                    self._store(i, wanted)
+            self._step(n, step)
+            for i in step.outputs:
+                self._store(i, wanted)
+            for i in {*step.inputs, *step.outputs} & set(self._slots):
+                if self._last.get(i, -1) <= n:
                     self._free.append(self._slots.pop(i))
         for i, row in wanted.items():  # what comes out as it went in
             self._move(loops.LOAD, i, given[i])
@@ -150,20 +151,41 @@ class _Encoder:
         self._widest = max(self._widest, size // self._rows)
         return size // (self._rows * width), width
 
+    def _store(self, value: int, wanted: dict[int, int]) -> None:
+        if value in wanted:
+            self._move(loops.STORE, value, wanted.pop(value))
+
     def _move(self, what: int, value: int, row: int) -> None:
         slot = self._slot(value)
         one, out = (0, slot) if what == loops.LOAD else (slot, 0)
         self._code.append([what, one, -1, out, 0, *self._split(value), row, 0, 0])
         self._scales.append((1.0, 0.0))
 
-    def _step(self, step: Step) -> None:
-        read = [-1 if i is None else self._slots[i] for i in step.inputs] + [-1]
+    def _step(self, n: int, step: Step) -> None:
+        inputs = step.inputs
+        if WHAT[step.name] >= loops.DUAL:
+            self._write_over(n, step)
+            inputs = step.outputs[: len(inputs)]
+        read = [-1 if i is None else self._slots[i] for i in inputs] + [-1]
         written = [self._slot(i) for i in step.outputs]
         at = self._window(step) if step.tables else self._variances(step)
         split = self._split(step.outputs[0])
         row = [WHAT[step.name], read[0], read[1], written[0], written[-1], *split, at, *step.firsts]
         self._code.append(row)
         self._scales.append((step.scale, step.bias))
+
+    def _write_over(self, n: int, step: Step) -> None:
+        """Let what is written take the slots of what is read, copied where that is read again."""
+        pairs = list(zip(step.inputs, step.outputs, strict=False))
+        for k, (i, out) in enumerate(pairs):
+            assert i is not None
+            later = [j for j, _ in pairs[k + 1 :]]
+            if self._last[i] > n or i in later:
+                move = [self._slots[i], -1, self._slot(out), 0, *self._split(i)]
+                self._code.append([loops.AFFINE, *move, 0, 0, 0])
+                self._scales.append((1.0, 0.0))
+            else:
+                self._slots[out] = self._slots.pop(i)
 
     def _variances(self, step: Step) -> int:
         if step.rows is None:

@@ -10,6 +10,10 @@ import numpy as np
 
 #: Sums and products may contract, nothing else may change: results stay what the source says.
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+#: The same for what is part of a longer loop.
+inlined = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True
+)
 
 #: The type of an index that cannot count from the end: one that might cannot be a vector's.
 U = np.uintp

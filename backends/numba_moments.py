@@ -12,7 +12,7 @@ from numba.extending import overload
 
 from ntcore.backends.arctangent import LONG, SHORT, series
 from ntcore.backends.buffers import empty
-from ntcore.backends.numba_loops import CHUNK, LANES, U, are_pairs, compiled, rows_of, whole
+from ntcore.backends.numba_loops import CHUNK, LANES, U, are_pairs, compiled, inlined, rows_of, whole
 from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE
 
@@ -20,58 +20,66 @@ Pointwise = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def _horner(c: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """Return the evaluation of a polynomial of degree 10 or 12, without a loop."""
-    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 = (*c, *(type(c[0])(0),) * (13 - len(c)))
+    """Return the evaluation of a polynomial of degree 9 or 12, without a loop."""
+    if len(c) == 10:
+        c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = c
+
+        @compiled
+        def short(z: Any) -> Any:
+            high = c5 + z * (c6 + z * (c7 + z * (c8 + z * c9)))
+            return c0 + z * (c1 + z * (c2 + z * (c3 + z * (c4 + z * high))))
+
+        return short
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 = c
 
     @compiled
-    def of(z: Any) -> Any:
+    def long(z: Any) -> Any:
         high = c7 + z * (c8 + z * (c9 + z * (c10 + z * (c11 + z * c12))))
         return c0 + z * (c1 + z * (c2 + z * (c3 + z * (c4 + z * (c5 + z * (c6 + z * high))))))
 
-    return of
+    return long
 
 
-def _arctangent(dtype: type) -> Callable[[Any, Any], Any]:
-    """Return ``(u, z) -> atan(u)`` for ``z = u**2`` and ``0 <= u <= 1``, to the last digit."""
-    if dtype is np.float32:
-        plain = _horner(tuple(map(dtype, series(*SHORT))))
+def _arctangent(dtype: type, scale: float = 1.0) -> Callable[[Any, Any], Any]:
+    """Return ``(u, z) -> scale atan(u)`` for ``z = u**2``, ``0 <= u <= 1``, to the last digit."""
+    short = dtype is np.float32
+    plain = _horner(tuple(dtype(scale * c) for c in series(*(SHORT if short else LONG))))
+    if short:
 
         @compiled
-        def short(u: Any, z: Any) -> Any:
+        def whole(u: Any, z: Any) -> Any:
             return u * plain(z)
 
-        return short
+        return whole
     one = dtype(1)
-    halved = _horner(tuple(map(dtype, series(*LONG))))
 
     @compiled
-    def long(u: Any, z: Any) -> Any:
+    def halved(u: Any, z: Any) -> Any:
         t = u / (one + math.sqrt(one + z))
-        return (t + t) * halved(t * t)
+        return (t + t) * plain(t * t)
 
-    return long
+    return halved
 
 
 def _rectified(dtype: type) -> Pointwise:
     r"""The moments of one pair, with :math:`g = \sqrt{q_1 q_2}`.
 
-    The angle is :math:`2\,\mathrm{atan}\sqrt{(g - k) / (g + k)}`: no digits are lost where k nears
-    g, and g is exactly k for coincident inputs.
+    The share of the plane on which both are positive is one half less
+    :math:`\mathrm{atan}\sqrt{(g - k) / (g + k)} / \pi`: no digits are lost where k nears g, and g is
+    exactly k for coincident inputs.
     """
-    arctangent = _arctangent(dtype)
-    zero, one, pi, share = dtype(0), dtype(1), dtype(math.pi), dtype(1 / (2 * math.pi))
+    arctangent = _arctangent(dtype, 1 / math.pi)
+    zero, half, one, circle = map(dtype, (0, 0.5, 1, 1 / (2 * math.pi)))
 
     @compiled
     def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
-        g = math.sqrt(q1 * q2)
-        minus, plus = max(g - k, zero), max(g + k, zero)
-        low, high = min(minus, plus), max(minus, plus)
+        g, size = math.sqrt(q1 * q2), abs(k)
+        low, high = max(g - size, zero), g + size
         z = low / high if high > zero else one
         u = math.sqrt(z)
         a = arctangent(u, z)
-        a = a + a
-        turned = pi - a if k >= zero else a
-        return (high * u + turned * k) * share, turned * share
+        share = half - a if k >= zero else a
+        return (high * u) * circle + share * k, share
 
     return moments
 
@@ -135,84 +143,68 @@ def error_function(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
 RECTIFIER, ERROR_FUNCTION = range(2)
 
 
-@compiled
-def _rectified_tangent(
-    k: Any, below: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
+# Moments are written over what they are of: a loop from one array to itself reads and writes at one
+# place, and a chain keeps half as much in cache.
+
+
+@inlined
+def one_by_lanes(
+    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, two: Any, j: int
 ) -> None:
-    for i in range(n):
-        moment[U(a + i)], rate = rectified(k[U(a + i)], q1, two[U(j + i)])
-        slope[U(a + i)] = rate * below[U(a + i)]
-
-
-@compiled
-def _rectified_row(
-    k: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
-) -> None:
-    for i in range(n):
-        moment[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1, two[U(j + i)])
-
-
-@compiled
-def _rectified_alike(k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int) -> None:
-    for i in range(n):
-        moment[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1[i], q2[i])
-
-
-@compiled
-def _error_function_tangent(
-    k: Any, below: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
-) -> None:
-    for i in range(n):
-        moment[U(a + i)], rate = error_function(k[U(a + i)], q1, two[U(j + i)])
-        slope[U(a + i)] = rate * below[U(a + i)]
-
-
-@compiled
-def _error_function_row(
-    k: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
-) -> None:
-    for i in range(n):
-        moment[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1, two[U(j + i)])
-
-
-@compiled
-def _error_function_alike(
-    k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int
-) -> None:
-    for i in range(n):
-        moment[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1[i], q2[i])
+    """Take one example against as many neighbours as fill a vector."""
+    if kind == RECTIFIER:
+        if tangent:
+            for i in range(LANES):
+                k[U(a + i)], rate = rectified(k[U(a + i)], q1, two[U(j + i)])
+                slope[U(a + i)] *= rate
+        else:
+            for i in range(LANES):
+                k[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1, two[U(j + i)])
+    elif tangent:
+        for i in range(LANES):
+            k[U(a + i)], rate = error_function(k[U(a + i)], q1, two[U(j + i)])
+            slope[U(a + i)] *= rate
+    else:
+        for i in range(LANES):
+            k[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1, two[U(j + i)])
 
 
 @compiled
 def one_by_many(
-    kind: int, k: Any, below: Any, tangent: bool, moment: Any, slope: Any, a: int,
-    q1: Any, two: Any, j: int, n: int,
-) -> None:  # fmt: skip
+    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, two: Any, j: int, n: int
+) -> None:
     """Take one example against ``n`` neighbours; entries begin at ``a``, variances at ``j``."""
-    if kind == RECTIFIER:
-        if tangent:
-            _rectified_tangent(k, below, moment, slope, a, q1, two, j, n)
+    for v in range(0, n - LANES + 1, LANES):
+        one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j + v)
+    for i in range(n - n % LANES, n):
+        if kind == RECTIFIER:
+            moment, rate = rectified(k[a + i], q1, two[j + i])
         else:
-            _rectified_row(k, moment, slope, a, q1, two, j, n)
-    elif tangent:
-        _error_function_tangent(k, below, moment, slope, a, q1, two, j, n)
-    else:
-        _error_function_row(k, moment, slope, a, q1, two, j, n)
+            moment, rate = error_function(k[a + i], q1, two[j + i])
+        k[a + i] = moment
+        slope[a + i] = rate * slope[a + i] if tangent else rate
 
 
 @compiled
 def alike(
-    kind: int, k: Any, below: Any, tangent: bool, moment: Any, slope: Any, a: int,
-    q1: Any, q2: Any, n: int,
-) -> None:  # fmt: skip
+    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, q2: Any, n: int
+) -> None:
     """Take ``n`` entries from ``a`` on, with as many variances of both batches."""
     if kind == RECTIFIER:
-        _rectified_alike(k, moment, slope, a, q1, q2, n)
-    else:
-        _error_function_alike(k, moment, slope, a, q1, q2, n)
-    if tangent:
+        if tangent:
+            for i in range(n):
+                k[U(a + i)], rate = rectified(k[U(a + i)], q1[i], q2[i])
+                slope[U(a + i)] *= rate
+        else:
+            for i in range(n):
+                k[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1[i], q2[i])
+    elif tangent:
         for i in range(n):
-            slope[U(a + i)] *= below[U(a + i)]
+            k[U(a + i)], rate = error_function(k[U(a + i)], q1[i], q2[i])
+            slope[U(a + i)] *= rate
+    else:
+        for i in range(n):
+            k[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1[i], q2[i])
 
 
 @compiled
@@ -225,8 +217,11 @@ def _pairs(
     if n2 >= LANES:
         for a in range(rows1.size):
             for i in range(n1):
-                at, q = (a * n1 + i) * n2, one[rows1[a] * n1 + i]
-                one_by_many(kind, k, k, False, moment, slope, at, q, two, rows2[a] * n2, n2)
+                at, q, j = (a * n1 + i) * n2, one[rows1[a] * n1 + i], rows2[a] * n2
+                for v in range(0, n2, CHUNK):
+                    n = min(CHUNK, n2 - v)
+                    moment[at + v : at + v + n] = k[at + v : at + v + n]
+                    one_by_many(kind, moment, slope, False, at + v, q, two, j + v, n)
         return
     # Several rows at a time, so that vectors are full however few examples there are.
     size = n1 * n2
@@ -239,7 +234,17 @@ def _pairs(
                 for j in range(n2):
                     first[(b * n1 + i) * n2 + j] = one[rows1[a + b] * n1 + i]
                     second[(b * n1 + i) * n2 + j] = two[rows2[a + b] * n2 + j]
-        alike(kind, k, k, False, moment, slope, a * size, first, second, rows * size)
+        _copied(kind, k, moment, slope, a * size, first, second, rows * size)
+
+
+@compiled
+def _copied(
+    kind: int, k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int
+) -> None:
+    for v in range(0, n, CHUNK):
+        m = min(CHUNK, n - v)
+        moment[a + v : a + v + m] = k[a + v : a + v + m]
+        alike(kind, moment, slope, False, a + v, q1[v : v + m], q2[v : v + m], m)
 
 
 #: Data types that are compiled.
@@ -267,7 +272,7 @@ def _dual(kind: int, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     flat, out = whole(k, shape).reshape(-1), (moment.reshape(-1), slope.reshape(-1))
     if not are_pairs(shape, q1, q2):
         one, two = (whole(x, shape).reshape(-1) for x in (q1, q2))
-        alike(kind, flat, flat, False, *out, 0, one, two, flat.size)
+        _copied(kind, flat, *out, 0, one, two, flat.size)
         return moment, slope
     lead, (n1, n2) = shape[:-2], shape[-2:]
     one, two = (np.ascontiguousarray(x.reshape(-1, n)) for x, n in ((q1, n1), (q2, n2)))
