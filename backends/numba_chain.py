@@ -28,29 +28,37 @@ def run(
     chain: Chain,
     arrays: list[np.ndarray],
     sides: tuple[np.ndarray, np.ndarray],
+    drawn: tuple[np.ndarray, np.ndarray] | None,
     same: np.ndarray | None,
     counts: tuple[int, int],
 ) -> list[np.ndarray] | None:
     """Return the outputs of a chain, ``(entries, n1 * n2)`` each."""
-    kinds = {x.dtype for x in (*arrays, *sides)}
+    kinds = {x.dtype for x in (*arrays, *sides, *(drawn or ()))}
     if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(map(moderate, sides)):
         return None
-    code, dtype = encoded(chain), arrays[0].dtype
+    code, (dtype,) = encoded(chain), kinds
     row_bytes = code.widest * dtype.itemsize
     groups = make_groups(*counts, max(GROUP_BYTES // row_bytes, 1))
     lanes = groups[0].shape[1]
     step = min(max(GROUP_BYTES // (row_bytes * lanes), 1), code.rows)
-    source = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    source = arrays[0] if len(arrays) == 1 else _stacked(arrays, dtype)
     target = empty((sum(code.outputs), counts[0] * counts[1]), dtype)
+    for row in code.totals:
+        target[row] = 0
     work = _aligned(code.slots, max(code.widest * step, 2) * lanes, dtype)
     marks = np.zeros((0, 0), np.bool_) if same is None else same
     loops.run(
         code.code, code.scales.astype(dtype), code.ints, np.ascontiguousarray(source), target,
-        *map(np.ascontiguousarray, sides), marks, *groups, code.rows, step, work,
+        *map(np.ascontiguousarray, (*sides, *(drawn or sides))), marks, *groups, code.rows, step,
+        work,
     )  # fmt: skip
     for one in chain.steps:
         count(one.name)
     return np.split(target, np.cumsum(code.outputs)[:-1])
+
+
+def _stacked(arrays: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.empty((0, 0), dtype)
 
 
 def _aligned(slots: int, size: int, dtype: np.dtype) -> np.ndarray:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled
+from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled, exact
 from ntcore.backends.numba_moments import alike, one_by_lanes
 from ntcore.backends.numba_sums import affine_row
 from ntcore.backends.numba_windows import window
 
 #: What an operation is; a nonlinearity, the last, is numbered as in ``numba_moments``.
-LOAD, STORE, WINDOW, AFFINE, PRODUCT, PUT, DUAL = range(7)
+LOAD, STORE, WINDOW, AFFINE, PRODUCT, BETWEEN, PUT, TOTAL, DUAL = range(9)
 #: Columns of an operation: what it is, the slots that it reads and writes, the outer entries and
 #: the positions of what it writes, where its integers or the rows of a block begin, and the first
 #: rows of its variances. A nonlinearity writes over what it reads.
@@ -50,6 +50,47 @@ def _dual(
             a += lanes
     if not run:
         alike(kind, k, slope, tangent, done, spare, other, a - done)
+
+
+@exact
+def _between(
+    x: Any, out: Any, more: bool, outer: int, skip: int, first: int, count: int, ints: Any,
+    at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int, wide2: int,
+    ones: Any, twos: Any, run: int, scale: Any,
+) -> None:  # fmt: skip
+    """Multiply the examples that every entry compares, and add what was there."""
+    a, lanes = 0, ones.size
+    for m in range(outer):
+        for e in range(m * skip + first, m * skip + first + count):
+            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
+            if run:
+                for v in range(0, lanes, LANES):
+                    u, j = one[U(r1 + ones[v])], r2 + twos[v]
+                    if more:
+                        for i in range(LANES):
+                            z = u * two[U(j + i)] + x[U(a + v + i)]
+                            out[U(a + v + i)] = z * scale
+                    else:
+                        for i in range(LANES):
+                            out[U(a + v + i)] = (u * two[U(j + i)]) * scale
+            else:
+                for i in range(lanes):
+                    z = one[r1 + ones[i]] * two[r2 + twos[i]]
+                    out[a + i] = (z + x[a + i] if more else z) * scale
+            a += lanes
+
+
+@compiled
+def _total(x: Any, entries: int, lanes: int, y: Any, pairs: Any, used: int, scale: Any) -> None:
+    """Add all entries up in halves, in their place, and then to what was there."""
+    while entries > 1:
+        half = (entries + 1) // 2
+        far = half * lanes
+        for i in range((entries - half) * lanes):
+            x[U(i)] += x[U(far + i)]
+        entries = half
+    for i in range(used):
+        y[pairs[i]] += x[i] * scale
 
 
 @compiled
@@ -106,7 +147,8 @@ def _store(
 @compiled
 def _operate(
     code: Any, scale: Any, bias: Any, ints: Any, work: Any, rows: int, row: int, held: int,
-    one: Any, two: Any, wide1: int, wide2: int, ones: Any, twos: Any, length: int, itself: Any,
+    one: Any, two: Any, wide1: int, wide2: int, drawn1: Any, drawn2: Any, ones: Any, twos: Any,
+    length: int, itself: Any,
 ) -> None:  # fmt: skip
     """Run one operation on one group of pairs and some rows, ``row`` and after."""
     op, outer, width, at = code[WHAT], code[OUTER], code[WIDTH], code[AT]
@@ -121,6 +163,11 @@ def _operate(
     elif op == PRODUCT:
         for e in range(n):
             out[e] = x[e] * y[e]
+    elif op == BETWEEN:
+        _between(
+            x, out, code[ONE] >= 0, outer, skip, first, count, ints, at, ints[at - 1],
+            drawn1, drawn2, first1, first2, wide1, wide2, ones, twos, length, scale,
+        )  # fmt: skip
     elif op == PUT:
         at1 = ints[at - 1]
         _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
@@ -134,7 +181,7 @@ def _operate(
 @compiled
 def run(
     code: Any, scales: Any, ints: Any, source: Any, target: Any, side1: Any, side2: Any,
-    same: Any, ones: Any, twos: Any, pairs: Any, used: Any, runs: Any, rows: int, step: int,
+    drawn1: Any, drawn2: Any, same: Any, ones: Any, twos: Any, pairs: Any, used: Any, runs: Any, rows: int, step: int,
     work: Any,
 ) -> None:  # fmt: skip
     """Run a chain on group after group of pairs ``(ones[g], twos[g])``, some rows at a time.
@@ -144,6 +191,7 @@ def run(
     """
     itself = np.zeros(ones.shape[1], np.bool_)
     one, two, wide1, wide2 = side1.ravel(), side2.ravel(), side1.shape[1], side2.shape[1]
+    rows1, rows2 = drawn1.ravel(), drawn2.ravel()
     for g in range(ones.shape[0]):
         if same.size:
             for lane in range(itself.size):
@@ -160,8 +208,11 @@ def run(
                 elif op == STORE:
                     slot = work[code[c, ONE]]
                     _store(slot, target, at, outer, skip, first, count, pairs[g], used[g])
+                elif op == TOTAL:
+                    n, slot = outer * held * width, work[code[c, ONE]]
+                    _total(slot, n, ones.shape[1], target[at], pairs[g], used[g], scales[c, 0])
                 else:
                     _operate(
                         code[c], scales[c, 0], scales[c, 1], ints, work, rows, row, held, one, two,
-                        wide1, wide2, ones[g], twos[g], runs[g], itself,
+                        wide1, wide2, rows1, rows2, ones[g], twos[g], runs[g], itself,
                     )  # fmt: skip

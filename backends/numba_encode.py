@@ -35,6 +35,8 @@ class Code:
         See :mod:`ntcore.backends.numba_chain_loops`.
     outputs : tuple of int
         The entries of each output.
+    totals : tuple of int
+        The rows of what is made that are added to.
     slots : int
         Values that are there at once.
     rows : int
@@ -47,6 +49,7 @@ class Code:
     scales: np.ndarray
     ints: np.ndarray
     outputs: tuple[int, ...]
+    totals: tuple[int, ...]
     slots: int
     rows: int
     widest: int
@@ -64,7 +67,8 @@ def encoded(chain: Chain) -> Code:
 
 def _rows(chain: Chain) -> int:
     """Return the rows of the last axis if they never meet, and 1 otherwise."""
-    values = {*chain.inputs, *(i for step in chain.steps for i in step.outputs)}
+    made = [i for step in chain.steps if step.name != "total" for i in step.outputs]
+    values = {*chain.inputs, *made}
     shapes = [chain.shapes[i] for i in values]
     found = {shape[-2:-1] for shape in shapes}
     if len(found) > 1 or len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) % 2:
@@ -108,6 +112,7 @@ class _Encoder:
         self._free: list[int] = []
         self._used = 0
         self._widest = 1
+        self._totals: list[int] = []
 
     def code(self) -> Code:
         """Return the chain as the loops take it."""
@@ -122,7 +127,10 @@ class _Encoder:
                 if i is not None and i in given:
                     self._move(loops.LOAD, i, given.pop(i))
                     self._store(i, wanted)
-            self._step(n, step)
+            if step.name == "total":
+                self._total(n, step, wanted.pop(step.outputs[0]))
+            else:
+                self._step(n, step)
             for i in step.outputs:
                 self._store(i, wanted)
             for i in {*step.inputs, *step.outputs} & set(self._slots):
@@ -133,7 +141,7 @@ class _Encoder:
             self._move(loops.STORE, i, row)
         return Code(
             np.asarray(self._code, np.int64), np.asarray(self._scales), np.concatenate(self._ints),
-            tuple(sizes), self._used + 2, self._rows, self._widest,
+            tuple(sizes), tuple(self._totals), self._used + 2, self._rows, self._widest,
         )  # fmt: skip
 
     def _slot(self, value: int) -> int:
@@ -161,16 +169,32 @@ class _Encoder:
         self._code.append([what, one, -1, out, 0, *self._split(value), row, 0, 0])
         self._scales.append((1.0, 0.0))
 
+    def _total(self, n: int, step: Step, row: int) -> None:
+        """Add a value up, which is written over."""
+        (i,) = step.inputs
+        assert i is not None
+        slot, split = self._slots[i], self._split(i)
+        if self._last[i] > n:
+            slot = self._copied(i, step.outputs[0])
+        else:
+            del self._slots[i]
+        self._free.append(slot)
+        self._totals.append(row)
+        self._code.append([loops.TOTAL, slot, -1, 0, 0, *split, row, 0, 0])
+        self._scales.append((step.scale, 0.0))
+
     def _step(self, n: int, step: Step) -> None:
-        inputs = step.inputs
-        if WHAT[step.name] >= loops.DUAL:
+        inputs, what = step.inputs, WHAT[step.name]
+        if step.name == "product" and step.rows is not None:
+            what = loops.BETWEEN
+        if what >= loops.DUAL:
             self._write_over(n, step)
             inputs = step.outputs[: len(inputs)]
-        read = [-1 if i is None else self._slots[i] for i in inputs] + [-1]
+        read = [*(-1 if i is None else self._slots[i] for i in inputs), -1, -1]
         written = [self._slot(i) for i in step.outputs]
         at = self._window(step) if step.tables else self._variances(step)
         split = self._split(step.outputs[0])
-        row = [WHAT[step.name], read[0], read[1], written[0], written[-1], *split, at, *step.firsts]
+        row = [what, read[0], read[1], written[0], written[-1], *split, at, *step.firsts]
         self._code.append(row)
         self._scales.append((step.scale, step.bias))
 
@@ -181,11 +205,16 @@ class _Encoder:
             assert i is not None
             later = [j for j, _ in pairs[k + 1 :]]
             if self._last[i] > n or i in later:
-                move = [self._slots[i], -1, self._slot(out), 0, *self._split(i)]
-                self._code.append([loops.AFFINE, *move, 0, 0, 0])
-                self._scales.append((1.0, 0.0))
+                self._copied(i, out)
             else:
                 self._slots[out] = self._slots.pop(i)
+
+    def _copied(self, value: int, out: int) -> int:
+        """Copy a value into the slot of another."""
+        slot, split = self._slot(out), self._split(value)
+        self._code.append([loops.AFFINE, self._slots[value], -1, slot, 0, *split, 0, 0, 0])
+        self._scales.append((1.0, 0.0))
+        return slot
 
     def _variances(self, step: Step) -> int:
         if step.rows is None:

@@ -10,7 +10,10 @@ import numpy as np
 
 #: Sums and products may contract, nothing else may change: results stay what the source says.
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-#: The same for what is part of a longer loop.
+#: The same where nothing may contract, so that one example twice gives exactly its variance. What
+#: is left out here, such a function would take over from the one that calls it first.
+exact = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+#: The same as ``compiled`` for what is part of a longer loop.
 inlined = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"contract"}, forceinline=True
 )

@@ -44,16 +44,19 @@ def on_host(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
     return chosen
 
 
-def chain_on_host(chain: Any, arrays: Any, sides: Any, same: Any, counts: Any) -> Any:
+def chain_on_host(
+    chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, counts: Any
+) -> Any:
     """Run a chain by the NumPy backend, where all tensors are plain numbers."""
     if HOST.chain is None:
         return None
     try:
-        given = [_as_numpy(x) for x in (*arrays, *sides, same)]
+        first = [_as_numpy(x) for x in arrays]
+        one, two, mark = (_as_numpy(x) for x in (*sides, same))
+        rows = None if drawn is None else tuple(map(_as_numpy, drawn))
     except NotPlain:
         return None
-    first, last = given[: len(arrays)], given[-1]
-    found = HOST.chain(chain, first, (given[-3], given[-2]), last, counts)
+    found = HOST.chain(chain, first, (one, two), rows, mark, counts)
     return None if found is None else [torch.from_numpy(x) for x in found]
 
 

@@ -117,9 +117,10 @@ class Backend:
         ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
         read of static tables, one after the other in one compiled loop.
     chain : callable or None
-        ``(chain, arrays, sides, same, (n1, n2)) -> arrays or None``: run the operations of a
-        :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the variances
-        ``(rows, n1)`` and ``(rows, n2)``; None where it cannot, which costs nothing else.
+        ``(chain, arrays, sides, drawn, same, (n1, n2)) -> arrays or None``: run the operations
+        of a :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the variances
+        ``(rows, n1)`` and ``(rows, n2)``, and as many rows of examples or None; None where it
+        cannot, which costs nothing else.
     register_pytree : callable or None
         ``cls -> None`` for a record class.
     flatten : callable or None

@@ -11,6 +11,7 @@ from ntcore.cov import Cov, variances
 from ntcore.layers.base import Layer
 from ntcore.program import Job, Program
 from ntcore.sizing import examples_per_tile, span_of
+from ntcore.source import Examples
 
 
 def settled(job: Job) -> tuple[Job, tuple[Beside, Beside]]:
@@ -47,7 +48,9 @@ def make_beside(job: Job, batch: int) -> Beside:
             given = tuple(masks[i] if i in masks else _open(job, i, batch) for i in step.inputs)
             masks[step.output] = layer.mask(at, shapes, given)
     positions = {edge: _positions(at, mask) for edge, mask in masks.items()}
-    found = Beside(masks, positions, asides)
+    drawn = {e: s for e, s in job.sources.items() if isinstance(s, Examples)}
+    examples = {e: s.x2 if batch else s.x1 for e, s in drawn.items()}
+    found = Beside(masks, positions, asides, examples=examples)
     return with_sides(job, batch, found, 0, job.counts[batch]) if plan.keeps else found
 
 

@@ -23,15 +23,19 @@ class Step:
     Attributes
     ----------
     name : str
-        The operation, as in :mod:`ntcore.ops`.
+        The operation, as in :mod:`ntcore.ops`. A ``product`` with rows is one of two rows of
+        examples, added to its input if it has one; nothing reads a ``total`` but who asked for
+        the chain.
     inputs, outputs : tuple of int
         Values; a last input of None is left out.
     scale, bias : float
-        What ``gather_sums`` and ``affine`` end with; ``plus`` is their second input.
+        What ``gather_sums`` and ``affine`` end with, where ``plus`` is their second input; the
+        scale of a ``total`` and of a ``product`` with rows.
     sizes, tables : tuple
         The size of each axis of the input of ``gather_sums``, and its tables.
     rows : tuple of two host arrays of integers, or None
-        For each entry, the row of its variance among those of the edge, for either batch.
+        For each entry, the row of its variance among those of the edge, for either batch; or the
+        row of what is multiplied.
     firsts : tuple of int
         The first row of the edge among those of all edges, for either batch.
     entries : host array of integers or None
@@ -65,6 +69,8 @@ class Chain:
         The values that are given, and those that are asked for.
     sides : tuple of int
         The edges whose variances are read, in the order in which their rows are numbered.
+    drawn : tuple of int
+        The same for input edges whose examples are read, every channel a block of rows.
     """
 
     steps: tuple[Step, ...]
@@ -72,10 +78,31 @@ class Chain:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     sides: tuple[int, ...]
+    drawn: tuple[int, ...] = ()
 
     def size(self, value: int) -> int:
         """Return how many entries a value has for every pair."""
         return math.prod(self.shapes[value])
+
+
+@dataclass(eq=False)
+class Numbering:
+    """The rows of edges, one edge below the other, for each batch."""
+
+    firsts: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
+    rows: list[int] = field(default_factory=lambda: [0, 0])
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """The edges, in order."""
+        return tuple(self.firsts[0])
+
+    def first(self, edge: int, batch: int, rows: int) -> int:
+        """Return the number of an edge's first row in a batch."""
+        firsts = self.firsts[batch]
+        if edge not in firsts:
+            firsts[edge], self.rows[batch] = self.rows[batch], self.rows[batch] + rows
+        return firsts[edge]
 
 
 @dataclass(eq=False)
@@ -84,8 +111,8 @@ class Notes:
 
     steps: list[Step] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
-    sides: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
-    rows: list[int] = field(default_factory=lambda: [0, 0])
+    sides: Numbering = field(default_factory=lambda: Numbering())
+    drawn: Numbering = field(default_factory=lambda: Numbering())
 
     def value(self, shape: tuple[int, ...]) -> int:
         """Return the number of a new value."""
@@ -97,19 +124,14 @@ class Notes:
         if len(shape) > len(self.shapes[value]):
             self.shapes[value] = shape
 
-    def side(self, edge: int, batch: int, rows: int) -> int:
-        """Return the first row of an edge's variances among those of a batch."""
-        firsts = self.sides[batch]
-        if edge not in firsts:
-            firsts[edge], self.rows[batch] = self.rows[batch], self.rows[batch] + rows
-        return firsts[edge]
-
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> Chain:
         """Return the chain that leads to some values, without what does not."""
         steps = _with_slopes_multiplied(_needed(self.steps, outputs), outputs)
+        steps = _with_products_added(steps, outputs)
         read = {i for s in steps for i in s.inputs}
         given = tuple(i for i in inputs if i in read or i in outputs)
-        return Chain(tuple(steps), tuple(self.shapes), given, tuple(outputs), tuple(self.sides[0]))
+        sides, drawn = self.sides.edges, self.drawn.edges
+        return Chain(tuple(steps), tuple(self.shapes), given, tuple(outputs), sides, drawn)
 
 
 def _needed(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
@@ -131,7 +153,7 @@ def _with_slopes_multiplied(steps: Sequence[Step], outputs: Sequence[int]) -> li
     made = {i: n for n, step in enumerate(steps) for i in step.outputs}
     found: list[Step | None] = list(steps)
     for n, step in enumerate(steps):
-        if step.name != "product":
+        if step.name != "product" or step.rows is not None:
             continue
         below, slope = step.inputs
         assert below is not None and slope is not None
@@ -146,3 +168,27 @@ def _with_slopes_multiplied(steps: Sequence[Step], outputs: Sequence[int]) -> li
                 dual, inputs=(*dual.inputs, below), outputs=(dual.outputs[0], *step.outputs)
             )
     return [step for step in found if step is not None]
+
+
+def _with_products_added(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
+    """Let products of examples add to what was there, and scale their sum, in one step."""
+    uses: dict[int, int] = {}
+    for i in (i for step in steps for i in step.inputs if i is not None):
+        uses[i] = uses.get(i, 0) + 1
+    drawn = {s.outputs[0]: s for s in steps if s.name == "product" and s.rows is not None}
+    gone = set()
+    for step in steps:
+        made = drawn.get(step.inputs[0] if step.inputs else None)  # type: ignore[arg-type]
+        if step.name != "affine" or made is None or step.bias:
+            continue
+        last, (value,) = step.inputs[-1], made.outputs
+        added = last is not None and len(step.inputs) > 1
+        alone = uses[value] == 1 and value not in outputs
+        if alone and made.scale == 1 and not (added and (made.inputs or step.scale != 1)):
+            inputs = (last,) if added else made.inputs
+            gone.add(value)
+            drawn[step.outputs[0]] = replace(
+                made, inputs=inputs, outputs=step.outputs, scale=step.scale
+            )
+    kept = [s for s in steps if not gone & set(s.outputs)]
+    return [drawn.get(s.outputs[0], s) for s in kept]

@@ -30,6 +30,8 @@ class Beside(Record):
         Variances, or what else layers read of every example with itself, edge by edge.
     start : int
         The first example that ``sides`` are of.
+    examples : dict
+        The whole batch of each input edge, ``(n, *spatial, C)``.
     """
 
     masks: dict[int, Array] = leaf()
@@ -37,6 +39,7 @@ class Beside(Record):
     asides: dict[int, Array] = leaf()
     sides: dict[int, Cov] = leaf(default_factory=dict)
     start: int = 0
+    examples: dict[int, Array] = leaf(default_factory=dict)
 
     @cached_property
     def _stacked(self) -> dict[tuple[int, ...], Array]:
@@ -49,6 +52,16 @@ class Beside(Record):
             flat = [at.xp.reshape(x, (-1, x.shape[-1])) for x in found]
             self._stacked[edges] = at.xp.concat(flat, axis=0)
         return self._stacked[edges]
+
+    def drawn(self, at: Place, edges: tuple[int, ...]) -> Array:
+        """Return the examples of some edges one below the other, ``(C * P, n)`` each."""
+        key = (-1, *edges)
+        if key not in self._stacked:
+            found = [self.examples[e] for e in edges]
+            last_first = [at.xp.permute_dims(x, (x.ndim - 1, *range(1, x.ndim - 1), 0)) for x in found]
+            flat = [at.xp.reshape(x, (-1, x.shape[-1])) for x in last_first]
+            self._stacked[key] = at.xp.concat(flat, axis=0)
+        return self._stacked[key]
 
     def cut(self, at: Place, span: Span) -> Beside:
         """Return what belongs to some of the examples, without the masks of channels."""
@@ -108,6 +121,13 @@ class Company(Record):
     def rows(self, edges: tuple[int, ...]) -> tuple[Array, Array]:
         """Return the sides of some edges, one below the other, of the examples of each batch."""
         one, two = (s.after(b.start).of(self.at, b.rows(self.at, edges), 1) for b, s in self._both)
+        return one, two
+
+    def drawn(self, edges: tuple[int, ...]) -> tuple[Array, Array] | None:
+        """Return the examples of some input edges as rows, of the examples of each batch."""
+        if not edges:
+            return None
+        one, two = (s.of(self.at, b.drawn(self.at, edges), 1) for b, s in self._both)
         return one, two
 
     @property

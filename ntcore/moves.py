@@ -45,6 +45,9 @@ class Company(Protocol):
     def rows(self, edges: tuple[int, ...]) -> tuple[Array, Array]:
         """Return what is kept of some edges, one below the other, ``(rows, n)`` for each batch."""
 
+    def drawn(self, edges: tuple[int, ...]) -> tuple[Array, Array] | None:
+        """Return the examples of some input edges as rows, the same way; None without edges."""
+
     def edge(self, edge: int, m: Moments) -> Moments:
         """Return the moments of an edge with what belongs to their examples."""
 

@@ -96,6 +96,14 @@ def leading_sum(at: Place, x: Array) -> Array:
 
 
 @fusable
+def total(at: Place, x: Array, axes: int) -> Array:
+    """Sum over some of the first axes, one after the other, each in halves."""
+    for _ in range(axes):
+        x = leading_sum(at, x)
+    return x
+
+
+@fusable
 def arranged(at: Place, x: Array, order: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     """Permute the axes, and give what they hold another shape."""
     return at.xp.reshape(at.xp.permute_dims(x, order), shape)

@@ -19,7 +19,7 @@ from typing import Any
 from ntcore.below import Below
 from ntcore.cov import Cov, joined, layout_of, rows_of, select
 from ntcore.moments import Moments
-from ntcore.moves import Company, Move, push, staged
+from ntcore.moves import Company, Move, staged
 from ntcore.need import Need, Offsets
 from ntcore.plan import Edge, Plan
 from ntcore.planner import narrowed
@@ -63,15 +63,16 @@ class Parts:
 
     def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
         plan = job.plan
-        self._at, self._edge, self._axis = job.at, cut.edge, cut.axis
+        self._at, self._axis = job.at, cut.axis
         plans = narrowed(plan, cut.edge, needs)
-        self._programs = [Program(replace(job, plan=p), "cross") for p in plans]
         self._into = cut.edge
         self._pools: list[Move | None] = [None] * len(needs)
         if cut.pool is not None:
             self._into = plan.steps[cut.pool].output
             pool = Program(job, "cross", cut.pool).move(self._into)
             self._pools = [_taking(plan, cut, pool, need) for need in needs]
+        each = zip(plans, self._pools, strict=True)
+        self._programs = [Program(replace(job, plan=p), "cross", then=pool) for p, pool in each]
         self._layout = plan.edges[self._into].layout()
         self._rest = Program(job, "cross", cut.start)
         self.widest = max(p.widest for p in self._programs)
@@ -86,9 +87,7 @@ class Parts:
 
     def part(self, part: int, one: Span, two: Span, company: Company) -> Moments:
         """Push one tile through the layers below the cut, for one part."""
-        below = self._programs[part].run(one, two, company)[self._edge]
-        pool = self._pools[part]
-        return below if pool is None else push(pool, below)
+        return self._programs[part].run(one, two, company)[self._into]
 
     def join(self, found: list[Moments], company: Company) -> dict[int, Moments]:
         """Put the parts of a tile together and push them through the layers above the cut."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +13,8 @@ from ntcore.moments import Context, Moments
 from ntcore.moves import Company, Move, push, staged
 from ntcore.plan import Edge, Plan
 from ntcore.record import split
-from ntcore.source import Source, Span
-from ntcore.stretches import Beside, Given, Stretch, affordable, can_play, find_stretch, play
+from ntcore.source import Examples, Source, Span
+from ntcore.stretches import Beside, Drawn, Given, Stretch, affordable, can_play, find_stretch, play
 
 Masks = dict[int, Array]
 
@@ -62,9 +62,9 @@ class Job:
 class Program:
     """The layers of a plan that one block needs, from one step on, ready for tile after tile."""
 
-    def __init__(self, job: Job, block: str, start: int = 0) -> None:
+    def __init__(self, job: Job, block: str, start: int = 0, then: Move | None = None) -> None:
         self._at, self._block = job.at, block
-        self._stretches = _stretches_of(job, start)
+        self._stretches = _stretches_of(job, start, then)
         self._job = job
         edges = job.plan.edges
         self._outputs = [i for i in leaves_of(job.plan.outputs) if asked(edges[i], block)]
@@ -82,6 +82,9 @@ class Program:
         layouts = [e[2] for e in self._entries if not start]
         layouts += [m.ctx.layout for m in self._moves]
         self.widest = max((layout.entries for layout in layouts), default=1)
+        if then is not None:
+            self._moves.append(replace(then, done_with=then.inputs))
+            self._outputs = [then.output]
 
     def _move(self, job: Job, n: int, last: dict[int, int]) -> Move:
         plan, step = job.plan, job.plan.steps[n]
@@ -109,6 +112,8 @@ class Program:
         kept = [job.plan.kept(block) for block in ("side1", "side2")]
         beside = Beside(lambda edge: (kept[0].get(edge), kept[1].get(edge)), False)
         stretch = self._stretch(0, {edge: (each, None) for edge, _, each in self._entries}, beside)
+        if stretch is None and (drawn := self._drawn()):
+            stretch = self._stretch(0, {}, replace(beside, drawn=drawn))
         return stretch is not None and 2 * stretch.stop > len(self._moves)
 
     def part(self, part: int, one: Span, two: Span, company: Company) -> dict[int, Moments]:
@@ -122,15 +127,23 @@ class Program:
     def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""
         env: dict[int, Moments] = {}
-        for edge, source, layout in self._entries:
-            arrays = source.arrays(self._at, self._block, one, two)
-            enter = staged(self._at, source.moments, (0, 1))
-            env[edge] = company.edge(edge, enter(self._at, layout, *arrays))
-        return self.go_on(env, company)
+        n = self._play(0, env, company, self._drawn())
+        if not n:
+            for edge, source, layout in self._entries:
+                arrays = source.arrays(self._at, self._block, one, two)
+                enter = staged(self._at, source.moments, (0, 1))
+                env[edge] = company.edge(edge, enter(self._at, layout, *arrays))
+        return self.go_on(env, company, n)
 
-    def go_on(self, env: dict[int, Moments], company: Company) -> dict[int, Moments]:
-        """Push the moments of some edges through the layers above them."""
-        n = 0
+    def _drawn(self) -> Drawn:
+        """Return the input edges whose blocks are products of examples, if all of them are."""
+        plan, entries = self._job.plan, self._entries
+        if not all(isinstance(source, Examples) for _, source, _ in entries):
+            return {}
+        return {edge: (layout, plan.edges[edge].shape1.channels) for edge, _, layout in entries}
+
+    def go_on(self, env: dict[int, Moments], company: Company, n: int = 0) -> dict[int, Moments]:
+        """Push the moments of some edges through the layers above them, from the nth on."""
         while n < len(self._moves):
             n = self._play(n, env, company) or self._step(n, env, company)
         return {i: env[i] for i in self._outputs}
@@ -144,13 +157,18 @@ class Program:
             env.pop(i, None)
         return n + 1
 
-    def _play(self, n: int, env: dict[int, Moments], company: Company) -> int:
+    def _play(
+        self, n: int, env: dict[int, Moments], company: Company, drawn: Drawn | None = None
+    ) -> int:
         """Run as many layers as the backend can as one chain; return the next, 0 if it cannot."""
         job = self._job
+        if drawn is not None and not drawn:
+            return 0
         if self._block != "cross" or not can_play(job.at, job.plan, company):
             return 0
         given = {i: (m.nngp.layout, m.ntk.layout if m.ntk else None) for i, m in env.items()}
-        stretch = self._stretch(n, given, Beside(company.side, company.same is not None))
+        beside = Beside(company.side, company.same is not None, drawn or {})
+        stretch = self._stretch(n, given, beside)
         made = None if stretch is None else play(self._at, stretch, env, company)
         if stretch is None or made is None:
             return 0
@@ -161,24 +179,25 @@ class Program:
         return stretch.stop
 
     def _stretch(self, n: int, given: Given, beside: Beside) -> Stretch | None:
-        key = n, beside.same, tuple(given.items())
+        key = n, beside.same, tuple(given.items()), tuple(beside.drawn.items())
         if key not in self._stretches:
             found = find_stretch(self._at, self._moves, n, given, beside, self._outputs)
             self._stretches[key] = found
         return self._stretches[key]
 
 
-def _stretches_of(job: Job, start: int) -> dict[Any, Stretch | None]:
+def _stretches_of(job: Job, start: int, then: Move | None) -> dict[Any, Stretch | None]:
     """Return the stretches that are known, which are the same in every call with these layers."""
     leaves = tuple(leaf for layer in job.layers for leaf in split(layer)[0])
     if job.at.backend.chain is None or not all(x is None or is_number(x) for x in leaves):
         return {}
-    return _known(job.plan, start, job.layers, leaves)
+    last = None if then is None else (then.output, then.ctx.layout)
+    return _known(job.plan, start, last, job.layers, leaves)
 
 
 @lru_cache(maxsize=256)
 def _known(
-    plan: Plan, start: int, layers: tuple[Layer, ...], leaves: tuple[Any, ...]
+    plan: Plan, start: int, last: Any, layers: tuple[Layer, ...], leaves: tuple[Any, ...]
 ) -> dict[Any, Stretch | None]:
     return {}
 

@@ -80,25 +80,56 @@ class Value(Ghost):
     __rmul__, __radd__ = __mul__, __add__
 
 
+class Total(Ghost):
+    """The sum of all entries of a block, which ends a chain."""
+
+    def __init__(self, on: Notes, number: int, step: Step) -> None:
+        self.on, self.number, self.step = on, number, step
+
+
 class Side(Ghost):
-    """The variances of an edge's examples of one batch.
+    """The variances of an edge's examples of one batch, or a channel of the examples themselves.
 
     ``rows`` has the number of a row in place of the examples; ``first`` notes that they are read
     and returns the number of the first among the rows of all edges.
     """
 
-    def __init__(self, rows: Any, first: Callable[[], int]) -> None:
-        self.rows, self.first = rows, first
+    def __init__(self, on: Notes, rows: Any, first: Callable[[], int], drawn: bool = False) -> None:
+        self.on, self.rows, self.first, self.drawn = on, rows, first, drawn
 
     def __getitem__(self, index: Any) -> Side:
-        return Side(self.rows[index], self.first)
+        return Side(self.on, self.rows[index], self.first, self.drawn)
+
+
+class Batch(Ghost):
+    """Examples of one batch, ``(n, *spatial, C)``, or with the batch behind space."""
+
+    def __init__(self, on: Notes, spatial: tuple[int, ...], channels: int, first: Any) -> None:
+        self.on, self.spatial, self.channels, self.first = on, spatial, channels, first
+        self.shape, self.ndim = (1, *spatial, channels), len(spatial) + 2
+
+    def behind_space(self, axes: tuple[int, ...]) -> Batch:
+        """Return the examples with the batch behind space, the only other order there is."""
+        found = Batch(self.on, self.spatial, self.channels, self.first)
+        found.shape = (*self.spatial, 1, self.channels)
+        if tuple(self.shape[i] for i in axes) != found.shape or axes[-2:] != (0, self.ndim - 1):
+            raise Unrecordable
+        return found
+
+    def __getitem__(self, index: Any) -> Side:
+        if not (isinstance(index, tuple) and index[0] is Ellipsis and self.shape[-2] == 1):
+            raise Unrecordable
+        np, size = host().namespace, math.prod(self.spatial)
+        rows = np.arange(size).reshape(self.spatial) + index[1] * size
+        return Side(self.on, rows, self.first, drawn=True)
 
 
 class Spread(Ghost):
-    """The variances that belong to every entry of a block, by the numbers of their rows."""
+    """What of a side belongs to every entry of a block, by the numbers of rows."""
 
-    def __init__(self, rows: Any, first: int) -> None:
-        self.rows, self.first = rows, first
+    def __init__(self, side: Side, rows: Any, first: int, space: tuple[int, ...]) -> None:
+        self.on, self.drawn = side.on, side.drawn
+        self.rows, self.first, self.space = rows, first, space
 
     def __mul__(self, other: Any) -> Spread:
         if not is_number(other) or other != 1:
@@ -135,7 +166,12 @@ def _write(
     """Add a step; return its outputs, which have ``shapes`` now and the axes ``space``."""
     if not all(x is None or isinstance(x, Value) for x in inputs):
         raise Unrecordable
-    on = inputs[0].on
+    return _note(inputs[0].on, name, inputs, space, *shapes, **kwargs)
+
+
+def _note(
+    on: Notes, name: str, inputs: tuple[Any, ...], space: Any, *shapes: Any, **kwargs: Any
+) -> tuple[Value, ...]:
     made = tuple(Value(on, on.value(space), shape) for shape in shapes)
     read = tuple(None if x is None else x.number for x in inputs)
     on.steps.append(Step(name, read, tuple(v.number for v in made), **kwargs))
@@ -159,15 +195,33 @@ def gather_sums(
     return _write("gather_sums", (x, plus), shape[:-1], shape, **known, **rest)[0]
 
 
-def affine(at: Any, x: Value, scale: Any = None, bias: Any = None, plus: Any = None) -> Value:
+def affine(at: Any, x: Any, scale: Any = None, bias: Any = None, plus: Any = None) -> Any:
     """Record a scale, a bias and what is added."""
+    if isinstance(x, Total) and bias is None and plus is None:
+        return _total(x.on, replace(x.step, scale=x.step.scale * number(scale)))
     if not isinstance(x, Value) or (plus is not None and plus.shape != x.shape):
         raise Unrecordable
     return _write("affine", (x, plus), x.space, x.shape, **_known(scale, bias))[0]
 
 
-def product(at: Any, x: Value, y: Value) -> Value:
-    """Record a product of two blocks."""
+def total(at: Any, x: Value, axes: int) -> Total:
+    """Record the sum of all entries."""
+    if not isinstance(x, Value) or axes != x.ndim - 2:
+        raise Unrecordable
+    return _total(x.on, Step("total", (x.number,), ()))
+
+
+def _total(on: Notes, step: Step) -> Total:
+    made = replace(step, outputs=(on.value(()),))
+    on.steps.append(made)
+    return Total(on, made.outputs[0], made)
+
+
+def product(at: Any, x: Any, y: Any) -> Value:
+    """Record a product of two blocks, or of the examples that every entry compares."""
+    if isinstance(x, Spread) and isinstance(y, Spread) and x.drawn and y.drawn:
+        where = {"rows": (x.rows, y.rows), "firsts": (x.first, y.first)}
+        return _note(x.on, "product", (), x.space, (*x.space, 1, 1), **where)[0]
     if not (isinstance(x, Value) and isinstance(y, Value) and x.shape == y.shape):
         raise Unrecordable
     return _write("product", (x, y), x.space, x.shape)[0]
@@ -176,6 +230,8 @@ def product(at: Any, x: Value, y: Value) -> Value:
 def _dual(name: str) -> Callable[..., Any]:
     def dual(at: Any, k: Value, q1: Spread, q2: Spread) -> Any:
         if not (isinstance(k, Value) and isinstance(q1, Spread) and isinstance(q2, Spread)):
+            raise Unrecordable
+        if q1.drawn or q2.drawn:
             raise Unrecordable
         rows, firsts = (q1.rows, q2.rows), (q1.first, q2.first)
         return _write(name, (k,), k.space, k.shape, k.shape, rows=rows, firsts=firsts)
@@ -187,16 +243,17 @@ def spread(at: Any, q1: Side, q2: Side, layout: Layout) -> tuple[Spread, Spread]
     """Return which variance of either batch every entry of a block has."""
     if layout.paired or not isinstance(q1, Side) or not isinstance(q2, Side):
         raise Unrecordable
-    one, two = (_picked(q, place) for q, place in zip((q1, q2), _entries(layout), strict=True))
+    places = _entries(layout)
+    one, two = (_picked(q, p, layout) for q, p in zip((q1, q2), places, strict=True))
     return one, two
 
 
-def _picked(q: Side, place: Any) -> Spread:
-    """Return the rows of variances that entries have by their positions."""
+def _picked(q: Side, place: Any, layout: Layout) -> Spread:
+    """Return the rows of a side that entries have by their positions."""
     np, rows = host().namespace, q.rows.reshape(-1)
     if np.array_equal(rows, np.arange(rows[0], rows[0] + rows.size)):
-        return Spread(place, q.first() + int(rows[0]))
-    return Spread(rows[place], q.first())
+        return Spread(q, place, q.first() + int(rows[0]), layout.space)
+    return Spread(q, rows[place], q.first(), layout.space)
 
 
 @lru_cache(maxsize=256)
@@ -235,6 +292,12 @@ class _Namespace:
         return x.reshaped(shape)
 
     @staticmethod
+    def permute_dims(x: Any, axes: tuple[int, ...]) -> Batch:
+        if not isinstance(x, Batch):
+            raise Unrecordable
+        return x.behind_space(axes)
+
+    @staticmethod
     def take(x: Any, index: Any, axis: int) -> Value:
         """Pick rows of one axis of a block."""
         if not isinstance(x, Value):
@@ -250,7 +313,7 @@ class _Namespace:
 
 def recording_place(at: Place) -> Place:
     """Return a place where operations are written down."""
-    fused = {f.__name__: f for f in (gather_sums, affine, product, spread, put_variances)}
+    fused = {f.__name__: f for f in (gather_sums, affine, product, total, spread, put_variances)}
     fused |= {name: _dual(name) for name in ("rectifier", "arcsine")}
     made = replace(
         at.backend,

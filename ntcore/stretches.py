@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 
 from ntcore.backend import Place, host
 from ntcore.chain import Chain, Notes
-from ntcore.cov import Cov, Layout
+from ntcore.cov import Cov, Layout, of_inputs
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move
 from ntcore.ops import recording
 from ntcore.plan import Plan
-from ntcore.recorder import Same, Side, Unrecordable, Value, recording_place
+from ntcore.recorder import Batch, Same, Side, Unrecordable, Value, recording_place
 
 Env = dict[int, Moments]
 #: The layouts of the covariance and of the tangent kernel of edges.
 Given = Mapping[int, tuple[Layout, Layout | None]]
+#: The layout of an edge whose block is the product of two batches, and the channels of both.
+Drawn = Mapping[int, tuple[Layout, int]]
 #: What does less is as fast layer by layer.
 LEAST_STEPS = 3
 #: Fewer pairs of examples leave most of a vector empty.
@@ -49,10 +51,13 @@ class Beside:
         From an edge to the layouts of what is kept of its examples, for each batch.
     same : bool
         Whether some pairs are one example twice.
+    drawn : dict
+        The edges that nothing is known of yet but the examples that they are the products of.
     """
 
     side: Callable[[int], tuple[Layout | None, Layout | None]]
     same: bool
+    drawn: Drawn = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,16 +113,23 @@ def find_stretch(
     read = [b for edge in given for b in _blocks(edge, ghosts[edge])]
     place, stop = recording_place(at), start
     with suppress(Unrecordable), recording():
+        for edge, (layout, channels) in beside.drawn.items():
+            made = Moments(of_inputs(place, *_batches(notes, edge, layout, channels), layout))
+            ghosts[edge] = _attended(notes, beside, edge, made)
         for move in takewhile(lambda m: not m.ctx.layout.dense, moves[start:]):
             ctx = replace(move.ctx, at=place)
             made = move.layer.push(ctx, *(ghosts[i] for i in move.inputs))
             ghosts[move.output] = _attended(notes, beside, move.output, made)
             stop += 1
+    if not ghosts.keys() >= beside.drawn.keys():
+        return None
     alive = {i for move in moves[stop:] for i in move.inputs} | set(kept)
-    edges = [m.output for m in moves[start:stop] if m.output in alive]
+    edges = [*beside.drawn, *(m.output for m in moves[start:stop])]
+    edges = [i for i in edges if i in alive]
     wanted = [b for edge in edges for b in _blocks(edge, ghosts[edge])]
     chain = notes.finish([b.value for b in read], list(dict.fromkeys(b.value for b in wanted)))
-    if len(chain.steps) < LEAST_STEPS or not chain.sides:
+    nonlinear = any(s.rows is not None and s.name != "product" for s in chain.steps)
+    if len(chain.steps) < LEAST_STEPS or not nonlinear:
         return None
     by_value = {b.value: b for b in read}
     return Stretch(chain, stop, tuple(by_value[i] for i in chain.inputs), tuple(wanted))
@@ -133,8 +145,9 @@ def play(at: Place, stretch: Stretch, env: Env, company: Company) -> Env | None:
         assert cov is not None
         arrays.append(at.xp.reshape(cov.data, (-1, one * two)))
     found = at.backend.chain(
-        stretch.chain, arrays, company.rows(stretch.chain.sides), company.same, (one, two)
-    )
+        stretch.chain, arrays, company.rows(stretch.chain.sides),
+        company.drawn(stretch.chain.drawn), company.same, (one, two),
+    )  # fmt: skip
     if found is None:
         return None
     data = dict(zip(stretch.chain.outputs, found, strict=True))
@@ -165,7 +178,18 @@ def _attended(notes: Notes, beside: Beside, edge: int, m: Moments) -> Moments:
 
 def _side(notes: Notes, edge: int, batch: int, layout: Layout) -> Side:
     rows = host().namespace.arange(math.prod(layout.space))
-    return Side(rows.reshape(layout.space), partial(notes.side, edge, batch, rows.size))
+    first = partial(notes.sides.first, edge, batch, rows.size)
+    return Side(notes, rows.reshape(layout.space), first)
+
+
+def _batches(notes: Notes, edge: int, layout: Layout, channels: int) -> list[Batch]:
+    """Return what stands for the examples of both batches."""
+    found = []
+    for batch, spatial in enumerate((layout.sizes1, layout.sizes2)):
+        rows = math.prod(spatial) * channels
+        first = partial(notes.drawn.first, edge, batch, rows)
+        found.append(Batch(notes, spatial, channels, first))
+    return found
 
 
 def _blocks(edge: int, m: Moments) -> list[Block]:

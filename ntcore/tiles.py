@@ -57,10 +57,15 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
     if symmetric:
         step = max(1, min(n1, side))
         return Grid(n1, n2, step, step, True)
-    step2 = max(1, min(n2, max(side, min(pairs, LANES))))
+    step2 = _whole_vectors(min(n2, max(side, min(pairs, LANES))), n2)
     step1 = max(1, min(n1, pairs // step2))
-    step2 = max(1, min(n2, pairs // step1))
+    step2 = _whole_vectors(min(n2, pairs // step1), n2)
     return Grid(n1, n2, max(1, min(n1, pairs // step2)), step2, False)
+
+
+def _whole_vectors(step: int, n: int) -> int:
+    """Return a step that leaves no vector partly empty, unless it takes all there is."""
+    return step if step >= n or step < LANES else step - step % LANES
 
 
 class Assembly:

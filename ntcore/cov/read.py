@@ -11,7 +11,7 @@ from ntcore.backend import Array, Place, host, is_number
 from ntcore.cov.examples import spread
 from ntcore.cov.layout import Axis, Cov, Layout, positions, rows_of
 from ntcore.cov.matrices import sums, weighed_sum
-from ntcore.ops import Table, gather_sum, gather_sums, leading_sum, product
+from ntcore.ops import Table, gather_sum, gather_sums, product
 
 Tap = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -139,9 +139,7 @@ def weighed_total(at: Place, cov: Cov, out: Layout, one: Array, two: Array) -> C
 
 def total(at: Place, cov: Cov) -> Cov:
     """Return the sum of all stored entries of each pair of examples, as a block without space."""
-    data = cov.data
     if cov.layout.dense:
-        return Cov(sums(at, data), Layout((), (), ()))
-    for _ in range(2 * cov.layout.ndim):
-        data = leading_sum(at, data)
+        return Cov(sums(at, cov.data), Layout((), (), ()))
+    data = ops.total(at, cov.data, 2 * cov.layout.ndim)
     return Cov(data, Layout((), (), (), cov.layout.paired))
