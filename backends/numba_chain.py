@@ -6,13 +6,12 @@ space to stay in the second cache.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from ntcore.backends import numba_chain_loops as loops
 from ntcore.backends.buffers import empty
 from ntcore.backends.numba_encode import encoded
+from ntcore.backends.numba_groups import make_groups
 from ntcore.backends.numba_loops import LANES
 from ntcore.backends.numba_moments import DTYPES
 from ntcore.backends.numpy import moderate
@@ -39,17 +38,20 @@ def run(
     code, (dtype,) = encoded(chain), kinds
     row_bytes = code.widest * dtype.itemsize
     groups = make_groups(*counts, max(GROUP_BYTES // row_bytes, 1))
-    lanes = groups[0].shape[1]
+    lanes = groups.pairs.shape[1]
     step = min(max(GROUP_BYTES // (row_bytes * lanes), 1), code.rows)
-    source = arrays[0] if len(arrays) == 1 else _stacked(arrays, dtype)
+    none = np.empty((0, 0), dtype)
+    source, *others = map(np.ascontiguousarray, arrays or [none])
+    second = np.concatenate(others) if len(others) > 1 else [*others, none][0]
     target = empty((sum(code.outputs), counts[0] * counts[1]), dtype)
-    for row in code.totals:
-        target[row] = 0
+    for start, stop in code.sums:
+        target[start:stop] = 0
     work = _aligned(code.slots, max(code.widest * step, 2) * lanes, dtype)
     marks = np.zeros((0, 0), np.bool_) if same is None else same
+    rows = (_flat(x, groups.beyond) for x in (*sides, *(drawn or sides)))
     loops.run(
-        code.code, code.scales.astype(dtype), code.ints, np.ascontiguousarray(source), target,
-        *map(np.ascontiguousarray, (*sides, *(drawn or sides))), marks, *groups, code.rows, step,
+        code.code, code.scales.astype(dtype), code.ints, source, second, target, *rows, *counts,
+        marks, groups.ones, groups.twos, groups.pairs, groups.whole, groups.along, code.rows, step,
         work,
     )  # fmt: skip
     for one in chain.steps:
@@ -57,8 +59,11 @@ def run(
     return np.split(target, np.cumsum(code.outputs)[:-1])
 
 
-def _stacked(arrays: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
-    return np.concatenate(arrays) if arrays else np.empty((0, 0), dtype)
+def _flat(x: np.ndarray, beyond: bool) -> np.ndarray:
+    """Return rows one after the other, and a vector after the last where one may reach there."""
+    if not beyond:
+        return np.ascontiguousarray(x).reshape(-1)
+    return np.concatenate([x.reshape(-1), np.zeros(LANES, x.dtype)])
 
 
 def _aligned(slots: int, size: int, dtype: np.dtype) -> np.ndarray:
@@ -68,39 +73,3 @@ def _aligned(slots: int, size: int, dtype: np.dtype) -> np.ndarray:
     space = empty((slots * size + line,), dtype)
     first = -space.ctypes.data % VECTOR_BYTES // dtype.itemsize
     return space[first : first + slots * size].reshape(slots, size)
-
-
-# --- pairs --------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=64)
-def make_groups(n1: int, n2: int, most: int) -> tuple[np.ndarray, ...]:
-    """Return the pairs in groups of about ``most``: examples, pairs, lanes in use, and runs.
-
-    A run is of one example of the first batch and of neighbours of the second, and fills vectors;
-    what is left over goes into groups without runs. The last pair fills a group up.
-    """
-    least = LANES
-    most = max(most // least * least, least)
-    run = min(most, n2 // least * least)
-    whole = n2 // run * run if run else 0
-    lanes = most // run * run if run else most
-    lanes = min(lanes, -(-n1 * n2 // (run or least)) * (run or least))
-    every = np.arange(n1 * n2).reshape(n1, n2)
-    first, used1 = _filled(every[:, :whole].reshape(-1), lanes)
-    rest, used2 = _filled(every[:, whole:].reshape(-1), lanes)
-    pairs = np.concatenate([first, rest])
-    runs = np.asarray([run] * len(first) + [0] * len(rest))
-    return pairs // n2, pairs % n2, pairs, np.concatenate([used1, used2]), runs
-
-
-def _filled(pairs: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs in rows of so many, the last row filled up, and how many of each count."""
-    missing = -pairs.size % lanes
-    if missing:
-        pairs = np.concatenate([pairs, np.resize(pairs, missing)])
-    found = pairs.reshape(-1, lanes)
-    used = np.full(len(found), lanes)
-    if missing:
-        used[-1] -= missing
-    return found, used

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from ntcore.backends.numba_folds import add, fold
 from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled, exact
 from ntcore.backends.numba_moments import alike, one_by_lanes
 from ntcore.backends.numba_sums import affine_row
 from ntcore.backends.numba_windows import window
 
 #: What an operation is; a nonlinearity, the last, is numbered as in ``numba_moments``.
-LOAD, STORE, WINDOW, AFFINE, PRODUCT, BETWEEN, PUT, TOTAL, DUAL = range(9)
+LOAD, STORE, WINDOW, AFFINE, PRODUCT, BETWEEN, PUT, TOTAL, FOLD, DUAL = range(10)
 #: Columns of an operation: what it is, the slots that it reads and writes, the outer entries and
 #: the positions of what it writes, where its integers or the rows of a block begin, and the first
 #: rows of its variances. A nonlinearity writes over what it reads.
@@ -29,7 +30,7 @@ WHAT, ONE, TWO, OUT, OUT2, OUTER, WIDTH, AT, FIRST1, FIRST2 = range(10)
 def _dual(
     kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
     ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int,
-    wide2: int, ones: Any, twos: Any, run: int, spare: Any, other: Any,
+    wide2: int, ones: Any, twos: Any, vectors: bool, spare: Any, other: Any,
 ) -> None:  # fmt: skip
     """Write moments over the entries that they are of."""
     a, done, lanes = 0, 0, ones.size
@@ -37,7 +38,7 @@ def _dual(
     for m in range(outer):
         for e in range(m * skip + first, m * skip + first + count):
             r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            if run:
+            if vectors:
                 for v in range(0, lanes, LANES):
                     q1, j = one[U(r1 + ones[v])], r2 + twos[v]
                     one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
@@ -48,7 +49,7 @@ def _dual(
                 for i in range(lanes):
                     spare[a - done + i], other[a - done + i] = one[r1 + ones[i]], two[r2 + twos[i]]
             a += lanes
-    if not run:
+    if not vectors:
         alike(kind, k, slope, tangent, done, spare, other, a - done)
 
 
@@ -56,14 +57,14 @@ def _dual(
 def _between(
     x: Any, out: Any, more: bool, outer: int, skip: int, first: int, count: int, ints: Any,
     at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int, wide2: int,
-    ones: Any, twos: Any, run: int, scale: Any,
+    ones: Any, twos: Any, vectors: bool, scale: Any,
 ) -> None:  # fmt: skip
     """Multiply the examples that every entry compares, and add what was there."""
     a, lanes = 0, ones.size
     for m in range(outer):
         for e in range(m * skip + first, m * skip + first + count):
             r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            if run:
+            if vectors:
                 for v in range(0, lanes, LANES):
                     u, j = one[U(r1 + ones[v])], r2 + twos[v]
                     if more:
@@ -81,16 +82,15 @@ def _between(
 
 
 @compiled
-def _total(x: Any, entries: int, lanes: int, y: Any, pairs: Any, used: int, scale: Any) -> None:
+def _total(x: Any, entries: int, y: Any, pairs: Any, whole: Any, scale: Any) -> None:
     """Add all entries up in halves, in their place, and then to what was there."""
     while entries > 1:
         half = (entries + 1) // 2
-        far = half * lanes
-        for i in range((entries - half) * lanes):
+        far = half * pairs.size
+        for i in range((entries - half) * pairs.size):
             x[U(i)] += x[U(far + i)]
         entries = half
-    for i in range(used):
-        y[pairs[i]] += x[i] * scale
+    add(x, y, 0, pairs, whole, scale)
 
 
 @compiled
@@ -113,42 +113,48 @@ def _put(
 
 @compiled
 def _load(
-    source: Any, y: Any, at: int, outer: int, skip: int, first: int, count: int, pairs: Any
-) -> None:
-    a, lanes = 0, pairs.size
-    together = pairs[lanes - 1] - pairs[0] == lanes - 1
+    source: Any, y: Any, at: int, outer: int, skip: int, first: int, count: int, pairs: Any,
+    whole: Any,
+) -> None:  # fmt: skip
+    a = 0
     for m in range(outer):
         for e in range(at + m * skip + first, at + m * skip + first + count):
-            if together:
-                y[a : a + lanes] = source[e, pairs[0] : pairs[0] + lanes]
-            else:
-                for i in range(lanes):
-                    y[a + i] = source[e, pairs[i]]
-            a += lanes
+            for v in range(whole.size):
+                p = pairs[v * LANES]
+                if whole[v]:
+                    for i in range(LANES):
+                        y[U(a + i)] = source[U(e), U(p + i)]
+                else:
+                    for i in range(LANES):
+                        y[a + i] = source[e, max(pairs[v * LANES + i], 0)]
+                a += LANES
 
 
 @compiled
 def _store(
     x: Any, target: Any, at: int, outer: int, skip: int, first: int, count: int, pairs: Any,
-    used: int,
+    whole: Any,
 ) -> None:  # fmt: skip
-    a, lanes = 0, pairs.size
-    together = pairs[used - 1] - pairs[0] == used - 1
+    a = 0
     for m in range(outer):
         for e in range(at + m * skip + first, at + m * skip + first + count):
-            if together:
-                target[e, pairs[0] : pairs[0] + used] = x[a : a + used]
-            else:
-                for i in range(used):
-                    target[e, pairs[i]] = x[a + i]
-            a += lanes
+            for v in range(whole.size):
+                p = pairs[v * LANES]
+                if whole[v]:
+                    for i in range(LANES):
+                        target[U(e), U(p + i)] = x[U(a + i)]
+                else:
+                    for i in range(LANES):
+                        if pairs[v * LANES + i] >= 0:
+                            target[e, pairs[v * LANES + i]] = x[a + i]
+                a += LANES
 
 
 @compiled
 def _operate(
     code: Any, scale: Any, bias: Any, ints: Any, work: Any, rows: int, row: int, held: int,
     one: Any, two: Any, wide1: int, wide2: int, drawn1: Any, drawn2: Any, ones: Any, twos: Any,
-    length: int, itself: Any,
+    along: int, itself: Any,
 ) -> None:  # fmt: skip
     """Run one operation on one group of pairs and some rows, ``row`` and after."""
     op, outer, width, at = code[WHAT], code[OUTER], code[WIDTH], code[AT]
@@ -164,55 +170,73 @@ def _operate(
         for e in range(n):
             out[e] = x[e] * y[e]
     elif op == BETWEEN:
-        _between(
-            x, out, code[ONE] >= 0, outer, skip, first, count, ints, at, ints[at - 1],
-            drawn1, drawn2, first1, first2, wide1, wide2, ones, twos, length, scale,
-        )  # fmt: skip
+        more = code[ONE] >= 0
+        if along:
+            _between(
+                x, out, more, outer, skip, first, count, ints, at, ints[at - 1], drawn1, drawn2,
+                first1, first2, wide1, wide2, ones, twos, along == 1, scale,
+            )  # fmt: skip
+        else:
+            _between(
+                x, out, more, outer, skip, first, count, ints, ints[at - 1], at, drawn2, drawn1,
+                first2, first1, wide2, wide1, twos, ones, True, scale,
+            )  # fmt: skip
     elif op == PUT:
         at1 = ints[at - 1]
         _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
-    else:
+    elif along:
         _dual(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
-            first1, first2, wide1, wide2, ones, twos, length, spare, other,
+            first1, first2, wide1, wide2, ones, twos, along == 1, spare, other,
+        )  # fmt: skip
+    else:
+        _dual(
+            op - DUAL, x, slope, more, outer, skip, first, count, ints, ints[at - 1], at, two, one,
+            first2, first1, wide2, wide1, twos, ones, True, spare, other,
         )  # fmt: skip
 
 
 @compiled
 def run(
-    code: Any, scales: Any, ints: Any, source: Any, target: Any, side1: Any, side2: Any,
-    drawn1: Any, drawn2: Any, same: Any, ones: Any, twos: Any, pairs: Any, used: Any, runs: Any, rows: int, step: int,
-    work: Any,
+    code: Any, scales: Any, ints: Any, source: Any, more: Any, target: Any, one: Any, two: Any,
+    drawn1: Any, drawn2: Any, n1: int, n2: int, same: Any, ones: Any, twos: Any, pairs: Any,
+    whole: Any, along: int, rows: int, step: int, work: Any,
 ) -> None:  # fmt: skip
-    """Run a chain on group after group of pairs ``(ones[g], twos[g])``, some rows at a time.
+    """Run a chain on group after group of pairs, some rows at a time.
 
-    ``used`` says how many lanes of a group are pairs, and ``runs`` how many in a row are of one
-    example and of neighbours. The last two slots of ``work`` are for the windows.
+    Values are loaded from ``source`` or, after its last row, from ``more``. Pairs come as in
+    ``numba_groups``. The last two slots of ``work`` are for the windows.
     """
-    itself = np.zeros(ones.shape[1], np.bool_)
-    one, two, wide1, wide2 = side1.ravel(), side2.ravel(), side1.shape[1], side2.shape[1]
-    rows1, rows2 = drawn1.ravel(), drawn2.ravel()
+    lanes = ones.shape[1]
+    itself, sums = np.zeros(lanes, np.bool_), np.empty(lanes, work.dtype)
     for g in range(ones.shape[0]):
         if same.size:
-            for lane in range(itself.size):
-                itself[lane] = same[ones[g, lane], twos[g, lane]]
+            for i in range(lanes):
+                itself[i] = pairs[g, i] >= 0 and same[ones[g, i], twos[g, i]]
         for row in range(0, rows, step):
             held = min(step, rows - row)
             for c in range(code.shape[0]):
                 op, outer, at = code[c, WHAT], code[c, OUTER], code[c, AT]
-                width = code[c, WIDTH]
+                width, slot = code[c, WIDTH], work[code[c, ONE]]
                 first, count, skip = row * width, held * width, rows * width
                 if op == LOAD:
-                    slot = work[code[c, OUT]]
-                    _load(source, slot, at, outer, skip, first, count, pairs[g])
+                    slot, after = work[code[c, OUT]], at - source.shape[0]
+                    if after < 0:
+                        _load(source, slot, at, outer, skip, first, count, pairs[g], whole[g])
+                    else:
+                        _load(more, slot, after, outer, skip, first, count, pairs[g], whole[g])
                 elif op == STORE:
-                    slot = work[code[c, ONE]]
-                    _store(slot, target, at, outer, skip, first, count, pairs[g], used[g])
+                    _store(slot, target, at, outer, skip, first, count, pairs[g], whole[g])
                 elif op == TOTAL:
-                    n, slot = outer * held * width, work[code[c, ONE]]
-                    _total(slot, n, ones.shape[1], target[at], pairs[g], used[g], scales[c, 0])
+                    y = target[at : at + 1]
+                    _total(slot, outer * count, y, pairs[g], whole[g], scales[c, 0])
+                elif op == FOLD:
+                    fold(
+                        slot, target, code[c, FIRST1], ints, at, row, held, pairs[g], whole[g],
+                        scales[c, 0], work[work.shape[0] - 2], work[work.shape[0] - 1], sums,
+                    )  # fmt: skip
                 else:
                     _operate(
                         code[c], scales[c, 0], scales[c, 1], ints, work, rows, row, held, one, two,
-                        wide1, wide2, rows1, rows2, ones[g], twos[g], runs[g], itself,
+                        n1, n2, drawn1, drawn2, ones[g], twos[g], along, itself,
                     )  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ntcore.apart import are_apart, reads
 from ntcore.backends import numba_chain_loops as loops
 from ntcore.backends.numba_moments import ERROR_FUNCTION, RECTIFIER
 from ntcore.chain import Chain, Step
@@ -35,8 +37,8 @@ class Code:
         See :mod:`ntcore.backends.numba_chain_loops`.
     outputs : tuple of int
         The entries of each output.
-    totals : tuple of int
-        The rows of what is made that are added to.
+    sums : tuple of pair of int
+        The first row, and the one after the last, of what is made by adding to it.
     slots : int
         Values that are there at once.
     rows : int
@@ -49,7 +51,7 @@ class Code:
     scales: np.ndarray
     ints: np.ndarray
     outputs: tuple[int, ...]
-    totals: tuple[int, ...]
+    sums: tuple[tuple[int, int], ...]
     slots: int
     rows: int
     widest: int
@@ -68,28 +70,31 @@ def encoded(chain: Chain) -> Code:
 def _rows(chain: Chain) -> int:
     """Return the rows of the last axis if they never meet, and 1 otherwise."""
     made = [i for step in chain.steps if step.name != "total" for i in step.outputs]
-    values = {*chain.inputs, *made}
+    values = {*chain.inputs, *made} - {s.outputs[0] for s in _folds(chain)}
     shapes = [chain.shapes[i] for i in values]
     found = {shape[-2:-1] for shape in shapes}
     if len(found) > 1 or len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) % 2:
         return 1
     (rows,) = found.pop() or (1,)
-    windows = [step for step in chain.steps if step.tables]
-    return rows if all(_apart(s.tables[-1], rows, s.sizes[-1]) for s in windows) else 1
+    windows = [step for step in chain.steps if step.tables and step not in _folds(chain)]
+    return rows if all(are_apart(s.tables[-1], rows, s.sizes[-1]) for s in windows) else 1
 
 
-@lru_cache(maxsize=4096)
-def _apart(table: Table, rows: int, size: int) -> bool:
-    """Whether every row reads within the row of its own number."""
-    index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
-    width, own = size // rows, np.arange(index.shape[1]) // (index.shape[1] // rows)
-    return bool(((index < 0) | (index // width == own)).all())
+@lru_cache(maxsize=256)
+def _folds(chain: Chain) -> tuple[Step, ...]:
+    """Return the gathered sums that can be added to what is made row by row."""
+    read = {i for step in chain.steps for i in step.inputs}
+    return tuple(
+        s for s in chain.steps
+        if s.tables and not read & set(s.outputs) and not s.bias and s.inputs[1:] in ((), (None,))
+        and not are_apart(s.tables[-1], chain.shapes[s.inputs[0]][-2], s.sizes[-1])  # type: ignore[index]
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
 def _row_tables(table: Table, rows: int, size: int) -> list[Table]:
     """Return the table of each row by itself."""
-    index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
+    index = reads(table)
     width, before = index.shape[1] // rows, size // rows
     found = []
     for r in range(rows):
@@ -112,7 +117,7 @@ class _Encoder:
         self._free: list[int] = []
         self._used = 0
         self._widest = 1
-        self._totals: list[int] = []
+        self._sums: list[tuple[int, int]] = []
 
     def code(self) -> Code:
         """Return the chain as the loops take it."""
@@ -127,13 +132,10 @@ class _Encoder:
                 if i is not None and i in given:
                     self._move(loops.LOAD, i, given.pop(i))
                     self._store(i, wanted)
-            if step.name == "total":
-                self._total(n, step, wanted.pop(step.outputs[0]))
-            else:
-                self._step(n, step)
-            for i in step.outputs:
-                self._store(i, wanted)
-            for i in {*step.inputs, *step.outputs} & set(self._slots):
+            self._write(n, step, wanted)
+            for i in {
+                i for i in (*step.inputs, *step.outputs) if i is not None and i in self._slots
+            }:
                 if self._last.get(i, -1) <= n:
                     self._free.append(self._slots.pop(i))
         for i, row in wanted.items():  # what comes out as it went in
@@ -141,7 +143,7 @@ class _Encoder:
             self._move(loops.STORE, i, row)
         return Code(
             np.asarray(self._code, np.int64), np.asarray(self._scales), np.concatenate(self._ints),
-            tuple(sizes), tuple(self._totals), self._used + 2, self._rows, self._widest,
+            tuple(sizes), tuple(self._sums), self._used + 2, self._rows, self._widest,
         )  # fmt: skip
 
     def _slot(self, value: int) -> int:
@@ -158,6 +160,17 @@ class _Encoder:
         width = shape[-1] if shape and self._rows > 1 else math.prod(shape[-2:])
         self._widest = max(self._widest, size // self._rows)
         return size // (self._rows * width), width
+
+    def _write(self, n: int, step: Step, wanted: dict[int, int]) -> None:
+        """Write a step; what only adds to what is made has no place in between."""
+        if step.name == "total":
+            self._total(n, step, wanted.pop(step.outputs[0]))
+        elif self._rows > 1 and step in _folds(self._chain):
+            self._fold(step, wanted.pop(step.outputs[0]))
+        else:
+            self._step(n, step)
+            for i in step.outputs:
+                self._store(i, wanted)
 
     def _store(self, value: int, wanted: dict[int, int]) -> None:
         if value in wanted:
@@ -176,12 +189,31 @@ class _Encoder:
         slot, split = self._slots[i], self._split(i)
         if self._last[i] > n:
             slot = self._copied(i, step.outputs[0])
-        else:
-            del self._slots[i]
-        self._free.append(slot)
-        self._totals.append(row)
+        self._sums.append((row, row + 1))
         self._code.append([loops.TOTAL, slot, -1, 0, 0, *split, row, 0, 0])
         self._scales.append((step.scale, 0.0))
+
+    def _fold(self, step: Step, row: int) -> None:
+        """Add what is gathered to what is made, row by row of what it is gathered from."""
+        (i, *_), table, size = step.inputs, step.tables[-1], step.sizes[-1]
+        assert i is not None
+        self._sums.append((row, row + self._chain.size(step.outputs[0])))
+        sizes, tables = self._leading(step)
+        at = self._keep_fold(table, size)
+        every = [len(sizes)], sizes, tables, [at, table.index.shape[1]]
+        at = self._keep((*sizes, *tables, at), every)
+        self._code.append([loops.FOLD, self._slots[i], -1, 0, 0, *self._split(i), at, row, 0])
+        self._scales.append((step.scale, 0.0))
+
+    def _keep_fold(self, table: Table, size: int) -> int:
+        """Keep, for each row, the entries that read it and what they read of it."""
+        key = (id(table), size, "fold")
+        if key not in self._kept:
+            rows = _folded(table, self._rows, size)
+            starts = self._length + 2 * len(rows) + np.cumsum([0, *map(len, rows)])
+            found = list(pairwise(starts.tolist()))
+            self._keep(key, (found, *rows))
+        return self._kept[key]
 
     def _step(self, n: int, step: Step) -> None:
         inputs, what = step.inputs, WHAT[step.name]
@@ -236,24 +268,30 @@ class _Encoder:
                 self._length += self._ints[-1].size
         return self._kept[name]
 
-    def _window(self, step: Step) -> int:
+    def _leading(self, step: Step) -> tuple[list[int], list[int]]:
+        """Return the sizes of all axes for one row, and the tables of all axes but the last."""
         outer = list(step.sizes)
-        for k, table in enumerate(step.tables):
+        for k, table in enumerate(step.tables[:-1]):
             outer[k] = table.index.shape[1]
             self._widest = max(self._widest, math.prod(outer) // self._rows)
         sizes = [*step.sizes[:-1], step.sizes[-1] // self._rows]
-        tables = [self._axis(t) for t in step.tables[:-1]]
+        return sizes, [self._axis(t) for t in step.tables[:-1]]
+
+    def _window(self, step: Step) -> int:
+        sizes, tables = self._leading(step)
+        last = step.tables[-1].index.shape[1]
+        every = math.prod(t.index.shape[1] for t in step.tables[:-1]) * last
+        self._widest = max(self._widest, every // self._rows)
         tables.append(self._by_row(step.tables[-1], step.sizes[-1]))
-        key = (*sizes, *tables)
-        return self._keep(key, ([len(sizes)], sizes, tables, [outer[-1] // self._rows]))
+        return self._keep((*sizes, *tables), ([len(sizes)], sizes, tables, [last // self._rows]))
 
     def _axis(self, table: Table) -> int:
         """Keep the entries that every entry sums, after where they begin for each."""
         if id(table) not in self._kept:
-            index = table.index if table.valid is None else np.where(table.valid, table.index, -1)
-            reads = index.T >= 0
-            starts = self._length + 2 + index.shape[1] + np.cumsum([0, *reads.sum(axis=1)])
-            self._keep(table, ([index.shape[1]], starts, index.T[reads]))
+            index = reads(table)
+            there = index.T >= 0
+            starts = self._length + 2 + index.shape[1] + np.cumsum([0, *there.sum(axis=1)])
+            self._keep(table, ([index.shape[1]], starts, index.T[there]))
         return self._kept[id(table)]
 
     def _by_row(self, table: Table, size: int) -> int:
@@ -267,12 +305,25 @@ class _Encoder:
         return self._kept[id(table), size]
 
 
+@lru_cache(maxsize=4096)
+def _folded(table: Table, rows: int, size: int) -> list[list[int]]:
+    """Return, for each row, the entries that read it, how many taps they read, and which."""
+    index, width = reads(table), size // rows
+    found: list[list[int]] = [[] for _ in range(rows)]
+    for entry, taps in enumerate(index.T):
+        held = taps[taps >= 0]
+        for row in np.unique(held // width).tolist():
+            own = held[held // width == row] - row * width
+            found[row] += [entry, own.size, *own.tolist()]
+    return found
+
+
 @lru_cache(maxsize=8192)
 def _lines(table: Table) -> list[list[int]]:
     """Return what strips and single entries gather: first entry, length, taps, their sources."""
     strips, rest, sources = table.strips.strips, table.strips.rest, table.strips.sources
     lines = [[start, stop - start, len(taps), *taps] for start, stop, taps in strips]
     for entry, taps in zip(rest.tolist(), sources.tolist(), strict=True):
-        reads = [i for i in taps if i >= 0]
-        lines.append([entry, 1, len(reads), *reads])
+        there = [i for i in taps if i >= 0]
+        lines.append([entry, 1, len(there), *there])
     return lines

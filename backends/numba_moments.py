@@ -12,7 +12,16 @@ from numba.extending import overload
 
 from ntcore.backends.arctangent import LONG, SHORT, series
 from ntcore.backends.buffers import empty
-from ntcore.backends.numba_loops import CHUNK, LANES, U, are_pairs, compiled, inlined, rows_of, whole
+from ntcore.backends.numba_loops import (
+    CHUNK,
+    LANES,
+    U,
+    are_pairs,
+    compiled,
+    inlined,
+    rows_of,
+    whole,
+)
 from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE
 
@@ -65,8 +74,8 @@ def _rectified(dtype: type) -> Pointwise:
     r"""The moments of one pair, with :math:`g = \sqrt{q_1 q_2}`.
 
     The share of the plane on which both are positive is one half less
-    :math:`\mathrm{atan}\sqrt{(g - k) / (g + k)} / \pi`: no digits are lost where k nears g, and g is
-    exactly k for coincident inputs.
+    :math:`\mathrm{atan}\sqrt{(g - k) / (g + k)} / \pi`: no digits are lost where k nears g, and g
+    is exactly k for coincident inputs.
     """
     arctangent = _arctangent(dtype, 1 / math.pi)
     zero, half, one, circle = map(dtype, (0, 0.5, 1, 1 / (2 * math.pi)))
@@ -186,9 +195,7 @@ def one_by_many(
 
 
 @compiled
-def alike(
-    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, q2: Any, n: int
-) -> None:
+def alike(kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, q2: Any, n: int) -> None:
     """Take ``n`` entries from ``a`` on, with as many variances of both batches."""
     if kind == RECTIFIER:
         if tangent:
@@ -238,9 +245,7 @@ def _pairs(
 
 
 @compiled
-def _copied(
-    kind: int, k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int
-) -> None:
+def _copied(kind: int, k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any, n: int) -> None:
     for v in range(0, n, CHUNK):
         m = min(CHUNK, n - v)
         moment[a + v : a + v + m] = k[a + v : a + v + m]

@@ -22,7 +22,7 @@ def window(
     for k in range(axes - 2):
         size, target = ints[sizes + k], row
         inner //= size
-        outer *= _sum_axis(source, target, ints, ints[tables + k], outer, size, inner)
+        outer *= sum_axis(source, target, ints, ints[tables + k], outer, size, inner)
         source, row, other = target, other, row
     last = ints[tables + axes - 1]
     if axes == 1:
@@ -43,7 +43,7 @@ def window(
                     rows, before, after, scale, bias, lanes,
                 )  # fmt: skip
             else:
-                _add_up(source, block, width, ints, start, stop, row, 0, width)
+                add_up(source, block, width, ints, start, stop, row, 0, width)
                 _sum_rows(
                     row, 0, y, o, plus, added, ints, last, first,
                     rows, before, after, scale, bias, lanes,
@@ -51,13 +51,13 @@ def window(
 
 
 @compiled
-def _sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: int) -> int:
+def sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: int) -> int:
     """Gather on one axis; return its new size."""
     out = ints[at]
     for a in range(outer):
         for m in range(out):
             start, stop, o = ints[at + 1 + m], ints[at + 2 + m], (a * out + m) * inner
-            _add_up(x, a * size * inner, inner, ints, start, stop, y, o, inner)
+            add_up(x, a * size * inner, inner, ints, start, stop, y, o, inner)
     return out
 
 
@@ -79,7 +79,7 @@ def _sum_rows(
             elif stop - start == 2:
                 _two(x, xo, lanes, ints, start, y, o, n, scale, bias, plus, added)
             else:
-                _add_up(x, xo, lanes, ints, start, stop, y, o, n)
+                add_up(x, xo, lanes, ints, start, stop, y, o, n)
                 _finish(y, o, n, scale, bias, plus, added)
         xo, yo = xo + before, yo + after
 
@@ -89,7 +89,7 @@ def _sum_rows(
 
 
 @compiled
-def _add_up(
+def add_up(
     x: Any, xo: int, step: int, ints: Any, start: int, stop: int, y: Any, yo: int, n: int
 ) -> None:
     """Write the sum of the runs of ``n`` numbers that begin at some multiples of a step."""

@@ -44,9 +44,7 @@ def on_host(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
     return chosen
 
 
-def chain_on_host(
-    chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, counts: Any
-) -> Any:
+def chain_on_host(chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, counts: Any) -> Any:
     """Run a chain by the NumPy backend, where all tensors are plain numbers."""
     if HOST.chain is None:
         return None

@@ -127,7 +127,7 @@ class Notes:
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> Chain:
         """Return the chain that leads to some values, without what does not."""
         steps = _with_slopes_multiplied(_needed(self.steps, outputs), outputs)
-        steps = _with_products_added(steps, outputs)
+        steps = _with_ends_merged(steps, outputs)
         read = {i for s in steps for i in s.inputs}
         given = tuple(i for i in inputs if i in read or i in outputs)
         sides, drawn = self.sides.edges, self.drawn.edges
@@ -170,25 +170,37 @@ def _with_slopes_multiplied(steps: Sequence[Step], outputs: Sequence[int]) -> li
     return [step for step in found if step is not None]
 
 
-def _with_products_added(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
-    """Let products of examples add to what was there, and scale their sum, in one step."""
+def _with_ends_merged(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
+    """Let products of examples and gathered sums take along what is done to them alone next."""
     uses: dict[int, int] = {}
     for i in (i for step in steps for i in step.inputs if i is not None):
         uses[i] = uses.get(i, 0) + 1
-    drawn = {s.outputs[0]: s for s in steps if s.name == "product" and s.rows is not None}
+    made = {s.outputs[0]: s for s in steps if _takes_along(s)}
     gone = set()
     for step in steps:
-        made = drawn.get(step.inputs[0] if step.inputs else None)  # type: ignore[arg-type]
-        if step.name != "affine" or made is None or step.bias:
+        first = made.get(step.inputs[0] or 0) if step.name == "affine" else None
+        if first is None or uses[first.outputs[0]] > 1 or first.outputs[0] in outputs:
             continue
-        last, (value,) = step.inputs[-1], made.outputs
-        added = last is not None and len(step.inputs) > 1
-        alone = uses[value] == 1 and value not in outputs
-        if alone and made.scale == 1 and not (added and (made.inputs or step.scale != 1)):
-            inputs = (last,) if added else made.inputs
-            gone.add(value)
-            drawn[step.outputs[0]] = replace(
-                made, inputs=inputs, outputs=step.outputs, scale=step.scale
-            )
-    kept = [s for s in steps if not gone & set(s.outputs)]
-    return [drawn.get(s.outputs[0], s) for s in kept]
+        merged = _merged(first, step)
+        if merged is not None:
+            gone.add(first.outputs[0])
+            made[step.outputs[0]] = merged
+    return [made.get(s.outputs[0], s) for s in steps if not gone & set(s.outputs)]
+
+
+def _takes_along(step: Step) -> bool:
+    return step.name == "gather_sums" or (step.name == "product" and step.rows is not None)
+
+
+def _merged(first: Step, after: Step) -> Step | None:
+    """Return a step followed by an affine one as one step, None where it is none."""
+    plus = after.inputs[1] if len(after.inputs) > 1 else None
+    if first.name == "product" and plus is not None:
+        alone = not first.inputs and first.scale == after.scale == 1 and not after.bias
+        return replace(first, inputs=(plus,), outputs=after.outputs) if alone else None
+    if plus is not None or (first.inputs[1:] not in ((), (None,)) and first.name != "product"):
+        return None
+    if first.name == "product" and (after.bias or first.scale != 1):
+        return None
+    scale, bias = first.scale * after.scale, first.bias * after.scale + after.bias
+    return replace(first, outputs=after.outputs, scale=scale, bias=bias)

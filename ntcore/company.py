@@ -57,10 +57,11 @@ class Beside(Record):
         """Return the examples of some edges one below the other, ``(C * P, n)`` each."""
         key = (-1, *edges)
         if key not in self._stacked:
-            found = [self.examples[e] for e in edges]
-            last_first = [at.xp.permute_dims(x, (x.ndim - 1, *range(1, x.ndim - 1), 0)) for x in found]
-            flat = [at.xp.reshape(x, (-1, x.shape[-1])) for x in last_first]
-            self._stacked[key] = at.xp.concat(flat, axis=0)
+            found = []
+            for x in (self.examples[e] for e in edges):
+                turned = at.xp.permute_dims(x, (x.ndim - 1, *range(1, x.ndim - 1), 0))
+                found.append(at.xp.reshape(turned, (-1, x.shape[0])))
+            self._stacked[key] = at.xp.concat(found, axis=0)
         return self._stacked[key]
 
     def cut(self, at: Place, span: Span) -> Beside:

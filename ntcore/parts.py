@@ -185,7 +185,7 @@ def _cut(plan: Plan) -> Cut | None:
         axis = _longest(plan.edges[edge])
         if axis is None or not _passes_all(plan, start, edge):
             continue
-        pool = start if start < len(plan.steps) and plan.steps[start].layer.additive else None
+        pool = start if _only_added(plan, start, edge) else None
         cut = Cut(edge, axis, start if pool is None else start + 1, pool)
         if _is_local(plan, cut):
             return cut
@@ -205,6 +205,12 @@ def _passes_all(plan: Plan, start: int, edge: int) -> bool:
     above = {i for s in plan.steps[start:] for i in s.inputs} | set(plan.output_edges)
     written = {s.output for s in plan.steps[start:]}
     return above - written == {edge}
+
+
+def _only_added(plan: Plan, start: int, edge: int) -> bool:
+    """Whether nothing reads an edge but the next step, and that adds its entries up."""
+    read = {i for s in plan.steps[start + 1 :] for i in s.inputs} | set(plan.output_edges)
+    return start < len(plan.steps) and plan.steps[start].layer.additive and edge not in read
 
 
 def _is_local(plan: Plan, cut: Cut) -> bool:

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 
+from ntcore.apart import mix_rows
 from ntcore.backend import Place, host
 from ntcore.chain import Chain, Notes
 from ntcore.cov import Cov, Layout, of_inputs
+from ntcore.ghosts import Batch, Same, Side, Unrecordable
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move
 from ntcore.ops import recording
 from ntcore.plan import Plan
-from ntcore.recorder import Batch, Same, Side, Unrecordable, Value, recording_place
+from ntcore.recorder import Value, recording_place
 
 Env = dict[int, Moments]
 #: The layouts of the covariance and of the tangent kernel of edges.
@@ -104,6 +106,7 @@ def find_stretch(
 ) -> Stretch | None:
     """Record as many layers as can be, from one on; None where that is not worth it.
 
+    A layer that lets rows meet is the last: what comes before it fits the cache row by row.
     ``kept`` names the edges that are wanted in the end.
     """
     if any(nngp.dense for nngp, _ in given.values()):
@@ -114,13 +117,17 @@ def find_stretch(
     place, stop = recording_place(at), start
     with suppress(Unrecordable), recording():
         for edge, (layout, channels) in beside.drawn.items():
-            made = Moments(of_inputs(place, *_batches(notes, edge, layout, channels), layout))
+            x1, x2 = (_batch(notes, edge, b, layout, channels) for b in (0, 1))
+            made = Moments(of_inputs(place, x1, x2, layout))
             ghosts[edge] = _attended(notes, beside, edge, made)
         for move in takewhile(lambda m: not m.ctx.layout.dense, moves[start:]):
             ctx = replace(move.ctx, at=place)
+            written = len(notes.steps)
             made = move.layer.push(ctx, *(ghosts[i] for i in move.inputs))
             ghosts[move.output] = _attended(notes, beside, move.output, made)
             stop += 1
+            if mix_rows(notes.steps[written:], notes.shapes):
+                break
     if not ghosts.keys() >= beside.drawn.keys():
         return None
     alive = {i for move in moves[stop:] for i in move.inputs} | set(kept)
@@ -182,14 +189,11 @@ def _side(notes: Notes, edge: int, batch: int, layout: Layout) -> Side:
     return Side(notes, rows.reshape(layout.space), first)
 
 
-def _batches(notes: Notes, edge: int, layout: Layout, channels: int) -> list[Batch]:
-    """Return what stands for the examples of both batches."""
-    found = []
-    for batch, spatial in enumerate((layout.sizes1, layout.sizes2)):
-        rows = math.prod(spatial) * channels
-        first = partial(notes.drawn.first, edge, batch, rows)
-        found.append(Batch(notes, spatial, channels, first))
-    return found
+def _batch(notes: Notes, edge: int, batch: int, layout: Layout, channels: int) -> Batch:
+    """Return what stands for the examples of one batch."""
+    spatial = layout.sizes2 if batch else layout.sizes1
+    first = partial(notes.drawn.first, edge, batch, math.prod(spatial) * channels)
+    return Batch(notes, spatial, channels, first)
 
 
 def _blocks(edge: int, m: Moments) -> list[Block]:

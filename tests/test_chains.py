@@ -52,6 +52,28 @@ CHAINED = {
         ),
         (10, 10, 2),
     ),
+    "a pool beside a convolution": (
+        stax.serial(
+            Conv(3, (3, 3), None, "SAME"),
+            Relu(),
+            stax.FanOut(3),
+            stax.parallel(
+                stax.serial(stax.GlobalAvgPool(), Dense(2)),
+                stax.serial(stax.AvgPool((2, 3), (2, 2)), stax.Flatten(), Dense(2)),
+                stax.serial(Conv(3, (2, 2)), Relu(), stax.GlobalSumPool(), Dense(2)),
+            ),
+            stax.FanInSum(),
+        ),
+        (9, 8, 4),
+    ),
+    "pools": (
+        stax.serial(
+            Conv(3, (3, 2), None, "SAME"), Relu(), stax.AvgPool((2, 3), (2, 2)),
+            Conv(3, (3, 3), None, "SAME"), Relu(), stax.SumPool((2, 2), (1, 2), "SAME"),
+            Conv(3, (1, 1)), Relu(), stax.Flatten(),
+        ),
+        (12, 9, 5),
+    ),
     **NETWORKS,
 }  # fmt: skip
 
@@ -69,7 +91,7 @@ def alone(monkeypatch, fn):
 
 
 @pytest.mark.parametrize("name", CHAINED)
-@pytest.mark.parametrize("counts", [(3, 5), (1, 40), (17, 2), (2, 67), (9, 0)])
+@pytest.mark.parametrize("counts", [(3, 5), (1, 40), (33, 2), (2, 67), (9, 10), (9, 0)])
 def test_a_chain_changes_nothing(name, counts, monkeypatch):
     net, shape = CHAINED[name]
     x1, x2 = images(shape, *counts)
