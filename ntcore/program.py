@@ -138,7 +138,7 @@ class Program:
     def _drawn(self) -> Drawn:
         """Return the input edges whose blocks are products of examples, if all of them are."""
         plan, entries = self._job.plan, self._entries
-        if not all(isinstance(source, Examples) for _, source, _ in entries):
+        if not all(isinstance(s, Examples) and not layout.dense for _, s, layout in entries):
             return {}
         return {edge: (layout, plan.edges[edge].shape1.channels) for edge, _, layout in entries}
 

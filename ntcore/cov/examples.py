@@ -79,8 +79,8 @@ def at_first(at: Place, x: Array, layout: Layout) -> Array:
 
 def at_second(at: Place, x: Array, layout: Layout) -> Array:
     """Read ``(Q1, Q2, ..., rest)`` at the second position of every row and first position."""
-    if not layout.ndim:
-        return x
+    if layout.sizes1 == layout.sizes2 and set(layout.rows) <= {(0,)}:
+        return at_first(at, x, layout)
     space, rest = x.shape[: layout.ndim], x.shape[layout.ndim :]
     tables = tuple(_second(layout.axis(k)) for k in range(layout.ndim))
     found = gather_sums(at, at.xp.reshape(x, (*space, math.prod(rest))), tables)
