@@ -88,7 +88,6 @@ def _equinox(equinox: Any, f: Any, params: Any) -> tuple[Any, ...] | None:
 def _stateful(equinox: Any, f: Any) -> str | None:
     """Return why a module cannot be a function of its parameters, by the name of a layer."""
 
-
     def stateful(layer: Any) -> bool:
         return isinstance(layer, equinox.nn.StatefulLayer) and layer.is_stateful()
 

@@ -138,6 +138,7 @@ def _flatten(value: Any) -> tuple[list[Any], Any]:
 OWN = {name: REFERENCE[name] for name in ("gather_sums", "leading_sum", *HOST.fused)}
 OWN |= {"gather_sum": _gather_sum}
 
+
 def _vjp(fn: Any, *primals: torch.Tensor) -> tuple[Any, Any]:
     """As torch.func does, which takes no checkpoints: those are left to autograd."""
     try:
