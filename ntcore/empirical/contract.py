@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import chain
 from operator import add
 from typing import Any
 
@@ -200,7 +199,7 @@ def one_after_other(at: Place, runs: Iterator[list[Gradient]], count: int) -> li
         return _concatenated(at, [first, *runs])
     kinds = [arrays_of(g)[1] for g in first]
     wholes = [[_room_for(at, x, count) for x in arrays_of(g)[0]] for g in first]
-    done, queue = 0, chain([first], runs)
+    done, queue = 0, _and_then([first], runs)
     del first, values
     for part in queue:
         if [arrays_of(g)[1] for g in part] != kinds:  # found in other ways
@@ -209,7 +208,14 @@ def one_after_other(at: Place, runs: Iterator[list[Gradient]], count: int) -> li
         for whole, g in zip(wholes, part, strict=True):
             whole[:] = [put(w, x, done) for w, x in zip(whole, arrays_of(g)[0], strict=True)]
         done += part[0].count
+        del part, g  # before the next are made, for the sake of memory
     return [rebuilt(w, k) for w, k in zip(wholes, kinds, strict=True)]
+
+
+def _and_then(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
+    """Yield one thing, without keeping it, and then others."""
+    yield first.pop()
+    yield from rest
 
 
 def _room_for(at: Place, x: Array, count: int) -> Array:
