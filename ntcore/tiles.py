@@ -65,7 +65,7 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
 
 def _whole_vectors(step: int, n: int) -> int:
     """Return a step that leaves no vector partly empty, unless it takes all there is."""
-    return step if step >= n or step < LANES else step - step % LANES
+    return max(step, 1) if step >= n or step < LANES else step - step % LANES
 
 
 class Assembly:
