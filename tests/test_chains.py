@@ -1,5 +1,6 @@
 """Stretches of layers that run as one chain, against the same layers one by one."""
 
+import importlib
 import math
 
 import numpy as np
@@ -189,3 +190,21 @@ def test_recorded_operations_are_those_that_run():
 def test_a_chain_knows_its_sizes():
     chain = Chain((), ((2, 3, 4, 5), ()), (0,), (1,), ())
     assert [chain.size(i) for i in (0, 1)] == [math.prod((2, 3, 4, 5)), 1]
+
+
+@pytest.mark.parametrize("n1, n2", [(1, 1), (1, 16), (5, 5), (10, 10), (3, 99), (99, 3), (17, 33)])
+@pytest.mark.parametrize("most", [1, 40, 256])
+def test_groups_hold_every_pair_once(n1, n2, most):
+    groups = importlib.import_module("ntcore.backends.numba_groups").make_groups(n1, n2, most)
+    ones, twos, pairs = (
+        x.reshape(groups.whole.size, -1) for x in (groups.ones, groups.twos, groups.pairs)
+    )
+    real = pairs >= 0
+    assert np.array_equal(np.sort(pairs[real]), np.arange(n1 * n2))
+    assert np.array_equal((ones * n2 + twos)[real], pairs[real])
+    assert groups.pairs.shape[1] <= max(most, pairs.shape[1])
+    if groups.along < 2:
+        moving, fixed = (ones, twos) if groups.along == 0 else (twos, ones)
+        held = real.any(axis=1)
+        assert np.all(np.diff(moving[held], axis=1) == 1) and np.all(np.ptp(fixed, axis=1) == 0)
+    assert groups.beyond == bool(np.any(ones >= n1) or np.any(twos >= n2))
