@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ntcore.apart import are_apart, reads
+from ntcore.apart import reads
 from ntcore.backends import numba_chain_loops as loops
 from ntcore.backends.numba_moments import ERROR_FUNCTION, RECTIFIER
+from ntcore.backends.numba_tables import folded, folds, lines, row_tables, rows_of_chain
 from ntcore.chain import Chain, Step
 from ntcore.ops import Table
 
@@ -67,47 +67,11 @@ def encoded(chain: Chain) -> Code:
     return _encoded[chain]
 
 
-def _rows(chain: Chain) -> int:
-    """Return the rows of the last axis if they never meet, and 1 otherwise."""
-    made = [i for step in chain.steps if step.name != "total" for i in step.outputs]
-    values = {*chain.inputs, *made} - {s.outputs[0] for s in _folds(chain)}
-    shapes = [chain.shapes[i] for i in values]
-    found = {shape[-2:-1] for shape in shapes}
-    if len(found) > 1 or len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) % 2:
-        return 1
-    (rows,) = found.pop() or (1,)
-    windows = [step for step in chain.steps if step.tables and step not in _folds(chain)]
-    return rows if all(are_apart(s.tables[-1], rows, s.sizes[-1]) for s in windows) else 1
-
-
-@lru_cache(maxsize=256)
-def _folds(chain: Chain) -> tuple[Step, ...]:
-    """Return the gathered sums that can be added to what is made row by row."""
-    read = {i for step in chain.steps for i in step.inputs}
-    return tuple(
-        s for s in chain.steps
-        if s.tables and not read & set(s.outputs) and not s.bias and s.inputs[1:] in ((), (None,))
-        and not are_apart(s.tables[-1], chain.shapes[s.inputs[0]][-2], s.sizes[-1])  # type: ignore[index]
-    )  # fmt: skip
-
-
-@lru_cache(maxsize=4096)
-def _row_tables(table: Table, rows: int, size: int) -> list[Table]:
-    """Return the table of each row by itself."""
-    index = reads(table)
-    width, before = index.shape[1] // rows, size // rows
-    found = []
-    for r in range(rows):
-        part = index[:, r * width : (r + 1) * width]
-        found.append(Table(np.where(part < 0, -1, part - r * before)))
-    return found
-
-
 class _Encoder:
     """Writes a chain as integers; a slot of work space is free once its value was last read."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain, self._rows = chain, _rows(chain)
+        self._chain, self._rows = chain, rows_of_chain(chain)
         self._code: list[list[int]] = []
         self._scales: list[tuple[float, float]] = []
         self._ints: list[np.ndarray] = [np.zeros(1, np.int64)]
@@ -165,7 +129,7 @@ class _Encoder:
         """Write a step; what only adds to what is made has no place in between."""
         if step.name == "total":
             self._total(n, step, wanted.pop(step.outputs[0]))
-        elif self._rows > 1 and step in _folds(self._chain):
+        elif self._rows > 1 and step in folds(self._chain):
             self._fold(step, wanted.pop(step.outputs[0]))
         else:
             self._step(n, step)
@@ -209,7 +173,7 @@ class _Encoder:
         """Keep, for each row, the entries that read it and what they read of it."""
         key = (id(table), size, "fold")
         if key not in self._kept:
-            rows = _folded(table, self._rows, size)
+            rows = folded(table, self._rows, size)
             starts = self._length + 2 * len(rows) + np.cumsum([0, *map(len, rows)])
             found = list(pairwise(starts.tolist()))
             self._keep(key, (found, *rows))
@@ -295,35 +259,11 @@ class _Encoder:
         return self._kept[id(table)]
 
     def _by_row(self, table: Table, size: int) -> int:
-        """Keep what each row of the last axis gathers; see :func:`_lines`."""
+        """Keep what each row of the last axis gathers; see :func:`lines`."""
         if (id(table), size) not in self._kept:
             found = []
-            for row in _row_tables(table, self._rows, size):
-                lines = [self._keep((row, n), (line,)) for n, line in enumerate(_lines(row))]
-                found.append(self._keep((row, "lines"), ([len(lines)], lines)))
+            for row in row_tables(table, self._rows, size):
+                kept = [self._keep((row, n), (line,)) for n, line in enumerate(lines(row))]
+                found.append(self._keep((row, "lines"), ([len(kept)], kept)))
             self._keep((id(table), size), (found,))
         return self._kept[id(table), size]
-
-
-@lru_cache(maxsize=4096)
-def _folded(table: Table, rows: int, size: int) -> list[list[int]]:
-    """Return, for each row, the entries that read it, how many taps they read, and which."""
-    index, width = reads(table), size // rows
-    found: list[list[int]] = [[] for _ in range(rows)]
-    for entry, taps in enumerate(index.T):
-        held = taps[taps >= 0]
-        for row in np.unique(held // width).tolist():
-            own = held[held // width == row] - row * width
-            found[row] += [entry, own.size, *own.tolist()]
-    return found
-
-
-@lru_cache(maxsize=8192)
-def _lines(table: Table) -> list[list[int]]:
-    """Return what strips and single entries gather: first entry, length, taps, their sources."""
-    strips, rest, sources = table.strips.strips, table.strips.rest, table.strips.sources
-    lines = [[start, stop - start, len(taps), *taps] for start, stop, taps in strips]
-    for entry, taps in zip(rest.tolist(), sources.tolist(), strict=True):
-        there = [i for i in taps if i >= 0]
-        lines.append([entry, 1, len(there), *there])
-    return lines

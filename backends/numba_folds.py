@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ntcore.backends.numba_loops import LANES, U, compiled
-from ntcore.backends.numba_windows import add_up, sum_axis
+from ntcore.backends.numba_windows import add_up, gather_leading
 
 
 @compiled
@@ -20,15 +20,7 @@ def fold(
         ints[tables + axes - 1],
         ints[tables + axes],
     )
-    inner = rows * before
-    for k in range(axes - 1):
-        inner *= ints[sizes + k]
-    outer, source, row = 1, x, spare
-    for k in range(axes - 2):
-        size, target = ints[sizes + k], row
-        inner //= size
-        outer *= sum_axis(source, target, ints, ints[tables + k], outer, size, inner)
-        source, row, other = target, other, row
+    source, row, outer = gather_leading(x, ints, at, rows * before, spare, other)
     if axes == 1:
         _add_rows(source, 0, y, to, ints, last, first, rows, before, pairs, whole, scale, sums)
         return

@@ -15,15 +15,7 @@ def window(
     """Gather on every axis in turn; the last two go through one entry of the first at a time."""
     axes, sizes, tables = ints[at], at + 1, at + 1 + ints[at]
     before, after = ints[sizes + axes - 1] * lanes, ints[tables + axes] * lanes
-    inner = rows * before
-    for k in range(axes - 1):
-        inner *= ints[sizes + k]
-    outer, source, row = 1, x, spare
-    for k in range(axes - 2):
-        size, target = ints[sizes + k], row
-        inner //= size
-        outer *= sum_axis(source, target, ints, ints[tables + k], outer, size, inner)
-        source, row, other = target, other, row
+    source, row, outer = gather_leading(x, ints, at, rows * before, spare, other)
     last = ints[tables + axes - 1]
     if axes == 1:
         _sum_rows(
@@ -51,7 +43,24 @@ def window(
 
 
 @compiled
-def sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: int) -> int:
+def gather_leading(
+    x: Any, ints: Any, at: int, inner: int, spare: Any, other: Any
+) -> tuple[Any, Any, int]:
+    """Gather on every axis but the last two; return the result, what is free, and its blocks."""
+    axes, sizes, tables = ints[at], at + 1, at + 1 + ints[at]
+    for k in range(axes - 1):
+        inner *= ints[sizes + k]
+    outer, source, row = 1, x, spare
+    for k in range(axes - 2):
+        size, target = ints[sizes + k], row
+        inner //= size
+        outer *= _sum_axis(source, target, ints, ints[tables + k], outer, size, inner)
+        source, row, other = target, other, row
+    return source, row, outer
+
+
+@compiled
+def _sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: int) -> int:
     """Gather on one axis; return its new size."""
     out = ints[at]
     for a in range(outer):

@@ -178,7 +178,8 @@ def _with_ends_merged(steps: Sequence[Step], outputs: Sequence[int]) -> list[Ste
     made = {s.outputs[0]: s for s in steps if _takes_along(s)}
     gone = set()
     for step in steps:
-        first = made.get(step.inputs[0] or 0) if step.name == "affine" else None
+        below = step.inputs[0] if step.name == "affine" else None
+        first = None if below is None else made.get(below)
         if first is None or uses[first.outputs[0]] > 1 or first.outputs[0] in outputs:
             continue
         merged = _merged(first, step)
@@ -195,12 +196,13 @@ def _takes_along(step: Step) -> bool:
 def _merged(first: Step, after: Step) -> Step | None:
     """Return a step followed by an affine one as one step, None where it is none."""
     plus = after.inputs[1] if len(after.inputs) > 1 else None
-    if first.name == "product" and plus is not None:
-        alone = not first.inputs and first.scale == after.scale == 1 and not after.bias
-        return replace(first, inputs=(plus,), outputs=after.outputs) if alone else None
-    if plus is not None or (first.inputs[1:] not in ((), (None,)) and first.name != "product"):
-        return None
-    if first.name == "product" and (after.bias or first.scale != 1):
+    if first.name == "product":
+        if first.scale != 1 or after.bias or (plus is not None and after.scale != 1):
+            return None
+        if plus is None:
+            return replace(first, outputs=after.outputs, scale=after.scale)
+        return None if first.inputs else replace(first, inputs=(plus,), outputs=after.outputs)
+    if plus is not None or first.inputs[1:] not in ((), (None,)):
         return None
     scale, bias = first.scale * after.scale, first.bias * after.scale + after.bias
     return replace(first, outputs=after.outputs, scale=scale, bias=bias)
