@@ -37,22 +37,25 @@ def run(
         return None
     code, (dtype,) = encoded(chain), kinds
     row_bytes = code.widest * dtype.itemsize
-    groups = make_groups(*counts, max(GROUP_BYTES // row_bytes, 1))
+    groups = make_groups(*counts, max(GROUP_BYTES // row_bytes, 1), same is not None)
     lanes = groups.pairs.shape[1]
     step = min(max(GROUP_BYTES // (row_bytes * lanes), 1), code.rows)
     none = np.empty((0, 0), dtype)
     source, *others = map(np.ascontiguousarray, arrays or [none])
     second = np.concatenate(others) if len(others) > 1 else [*others, none][0]
     target = empty((sum(code.outputs), counts[0] * counts[1]), dtype)
-    for start, stop in code.sums:
+    for start, stop in code.sums if same is None else [(0, len(target))]:
         target[start:stop] = 0
     work = _aligned(code.slots, max(code.widest * step, 2) * lanes, dtype)
     marks = np.zeros((0, 0), np.bool_) if same is None else same
-    rows = (_flat(x, groups.beyond) for x in (*sides, *(drawn or sides)))
+    given = (*sides, *(drawn or (none, none)))
+    rows = tuple(_flat(x, groups.beyond) for x in given)
+    beside = lanes if groups.along == 2 else 0
+    copies = tuple(_aligned(1, len(x) * beside, dtype)[0] for x in given)
     loops.run(
-        code.code, code.scales.astype(dtype), code.ints, source, second, target, *rows, *counts,
-        marks, groups.ones, groups.twos, groups.pairs, groups.whole, groups.along, code.rows, step,
-        work,
+        code.code, code.scales.astype(dtype), code.ints, source, second, target, rows, copies,
+        *counts, marks, groups.ones, groups.twos, groups.pairs, groups.whole, groups.along,
+        code.rows, step, work,
     )  # fmt: skip
     for one in chain.steps:
         count(one.name)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ntcore.backends.numba_folds import add, fold
-from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled, exact
+from ntcore.backends.numba_loops import LANES, U, compiled, exact
 from ntcore.backends.numba_moments import alike, one_by_lanes
 from ntcore.backends.numba_sums import affine_row
 from ntcore.backends.numba_windows import window
@@ -30,27 +30,35 @@ WHAT, ONE, TWO, OUT, OUT2, OUTER, WIDTH, AT, FIRST1, FIRST2 = range(10)
 def _dual(
     kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
     ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int,
-    wide2: int, ones: Any, twos: Any, vectors: bool, spare: Any, other: Any,
+    wide2: int, ones: Any, twos: Any,
 ) -> None:  # fmt: skip
-    """Write moments over the entries that they are of."""
-    a, done, lanes = 0, 0, ones.size
-    most = min(CHUNK, spare.size)
+    """Write moments over the entries that they are of, one example against its neighbours."""
+    a, lanes = 0, ones.size
     for m in range(outer):
         for e in range(m * skip + first, m * skip + first + count):
             r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            if vectors:
-                for v in range(0, lanes, LANES):
-                    q1, j = one[U(r1 + ones[v])], r2 + twos[v]
-                    one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
-            else:
-                if a + lanes - done > most:
-                    alike(kind, k, slope, tangent, done, spare, other, a - done)
-                    done = a
-                for i in range(lanes):
-                    spare[a - done + i], other[a - done + i] = one[r1 + ones[i]], two[r2 + twos[i]]
+            for v in range(0, lanes, LANES):
+                q1, j = one[U(r1 + ones[v])], r2 + twos[v]
+                one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
             a += lanes
-    if not vectors:
-        alike(kind, k, slope, tangent, done, spare, other, a - done)
+
+
+@compiled
+def _dual_beside(
+    kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
+    ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, lanes: int,
+) -> None:  # fmt: skip
+    """The same with variances that lie side by side, as many entries at once as follow on."""
+    a = 0
+    for m in range(outer):
+        e, stop = m * skip + first, m * skip + first + count
+        while e < stop:
+            r1, r2, start = ints[at1 + e], ints[at2 + e], e
+            while e < stop and ints[at1 + e] - r1 == ints[at2 + e] - r2 == e - start:
+                e += 1
+            n, b, c = (e - start) * lanes, (first1 + r1) * lanes, (first2 + r2) * lanes
+            alike(kind, k, slope, tangent, a, one, b, two, c, n)
+            a += n
 
 
 @exact
@@ -76,8 +84,8 @@ def _between(
                             out[U(a + v + i)] = (u * two[U(j + i)]) * scale
             else:
                 for i in range(lanes):
-                    z = one[r1 + ones[i]] * two[r2 + twos[i]]
-                    out[a + i] = (z + x[a + i] if more else z) * scale
+                    z = one[U(r1 + i)] * two[U(r2 + i)]
+                    out[U(a + i)] = (z + x[U(a + i)] if more else z) * scale
             a += lanes
 
 
@@ -184,35 +192,63 @@ def _operate(
     elif op == PUT:
         at1 = ints[at - 1]
         _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
-    elif along:
+    elif along == 2:
+        _dual_beside(
+            op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
+            first1, first2, lanes,
+        )  # fmt: skip
+    elif along == 1:
         _dual(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
-            first1, first2, wide1, wide2, ones, twos, along == 1, spare, other,
+            first1, first2, wide1, wide2, ones, twos,
         )  # fmt: skip
     else:
         _dual(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, ints[at - 1], at, two, one,
-            first2, first1, wide2, wide1, twos, ones, True, spare, other,
+            first2, first1, wide2, wide1, twos, ones,
         )  # fmt: skip
 
 
 @compiled
+def _mark(same: Any, ones: Any, twos: Any, pairs: Any, itself: Any) -> None:
+    """Mark the pairs of a group that are one example twice."""
+    for i in range(pairs.size if same.size else 0):
+        itself[i] = pairs[i] >= 0 and same[ones[i], twos[i]]
+
+
+@compiled
+def _copy(x: Any, wide: int, lanes: Any, y: Any) -> None:
+    """Bring what belongs to the pairs of a group side by side."""
+    n = lanes.size
+    for r in range(y.size // n):
+        for i in range(n):
+            y[U(r * n + i)] = x[r * wide + lanes[i]]
+
+
+@compiled
 def run(
-    code: Any, scales: Any, ints: Any, source: Any, more: Any, target: Any, one: Any, two: Any,
-    drawn1: Any, drawn2: Any, n1: int, n2: int, same: Any, ones: Any, twos: Any, pairs: Any,
-    whole: Any, along: int, rows: int, step: int, work: Any,
+    code: Any, scales: Any, ints: Any, source: Any, more: Any, target: Any, beside: Any,
+    copies: Any, n1: int, n2: int, same: Any, ones: Any, twos: Any, pairs: Any, whole: Any,
+    along: int, rows: int, step: int, work: Any,
 ) -> None:  # fmt: skip
     """Run a chain on group after group of pairs, some rows at a time.
 
-    Values are loaded from ``source`` or, after its last row, from ``more``. Pairs come as in
-    ``numba_groups``. The last two slots of ``work`` are for the windows.
+    Values are loaded from ``source`` or, after its last row, from ``more``; ``beside`` has the
+    variances of both batches and then the examples, ``copies`` the space to bring them side by
+    side. Pairs come as in ``numba_groups``. The last two slots of ``work`` are for the windows.
     """
     lanes = ones.shape[1]
+    one, two, drawn1, drawn2 = beside if along < 2 else copies
+    wide1, wide2 = (n1, n2) if along < 2 else (lanes, lanes)
+    every = np.arange(lanes)
     itself, sums = np.zeros(lanes, np.bool_), np.empty(lanes, work.dtype)
     for g in range(ones.shape[0]):
-        if same.size:
-            for i in range(lanes):
-                itself[i] = pairs[g, i] >= 0 and same[ones[g, i], twos[g, i]]
+        _mark(same, ones[g], twos[g], pairs[g], itself)
+        lanes1, lanes2 = ones[g], twos[g]
+        if along == 2:
+            for k in range(4):
+                _copy(beside[k], (n1, n2)[k % 2], (lanes1, lanes2)[k % 2], copies[k])
+            lanes1, lanes2 = every, every
         for row in range(0, rows, step):
             held = min(step, rows - row)
             for c in range(code.shape[0]):
@@ -238,5 +274,5 @@ def run(
                 else:
                     _operate(
                         code[c], scales[c, 0], scales[c, 1], ints, work, rows, row, held, one, two,
-                        n1, n2, drawn1, drawn2, ones[g], twos[g], along, itself,
+                        wide1, wide2, drawn1, drawn2, lanes1, lanes2, along, itself,
                     )  # fmt: skip

@@ -10,10 +10,12 @@ import numpy as np
 from ntcore.backends.numba_loops import LANES
 
 #: Filling vectors up may cost so many times the pairs that there are; beyond, pairs of any examples
-#: lie side by side, and their variances are brought there one by one.
+#: lie side by side, and so do copies of their variances.
 MOST = 1.75
 #: What vectors along the first batch have to spare: their pairs are not neighbours in memory.
 GAIN = 1.3
+#: What a group costs beside its vectors, in vectors.
+SHARED = 0.25
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Groups:
         For each vector of a group, whether its pairs are neighbours in memory.
     along : int
         The batch whose neighbours vectors hold, against one example of the other: 0 or 1, and 2
-        where they hold any pairs.
+        where they hold any pairs, whose variances are brought side by side first.
     beyond : bool
         Whether vectors reach beyond the last example.
     """
@@ -44,21 +46,25 @@ class Groups:
 
 
 @lru_cache(maxsize=64)
-def make_groups(n1: int, n2: int, most: int) -> Groups:
-    """Return the pairs of two batches in groups of at most about ``most``."""
+def make_groups(n1: int, n2: int, most: int, half: bool = False) -> Groups:
+    """Return the pairs of two batches in groups of at most about ``most``.
+
+    ``half`` leaves those out whose second example comes before the first.
+    """
     along = 0 if GAIN * _waste(n1) < _waste(n2) else 1
     inner = (n1, n2)[along]
-    if _waste(inner) <= MOST:
-        fixed, moving, there = _vectors((n2, n1)[along], inner)
-    else:
-        fixed, moving, there = _filled(np.arange(n1 * n2), n2)
+    ragged = half or _waste(inner) > MOST
+    if ragged:
+        pairs = np.arange(n1 * n2)
+        fixed, moving, there = _filled(pairs[pairs // n2 <= pairs % n2] if half else pairs, n2)
         along = 1
+    else:
+        fixed, moving, there = _vectors((n2, n1)[along], inner)
     ones, twos = (moving, fixed) if along == 0 else (fixed, moving)
     pairs = np.where(there, ones * n2 + twos, -1)
     ones, twos, pairs = (_in_rows(x, most, fill) for x, fill in ((ones, 0), (twos, 0), (pairs, -1)))
     each = pairs.reshape(len(pairs), -1, LANES)
     whole = (each[..., 0] >= 0) & (np.diff(each, axis=-1) == 1).all(axis=-1)
-    ragged = _waste(inner) > MOST
     return Groups(ones, twos, pairs, whole, 2 if ragged else along, inner < LANES and not ragged)
 
 
@@ -88,7 +94,11 @@ def _filled(pairs: np.ndarray, n2: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _in_rows(vectors: np.ndarray, most: int, fill: int) -> np.ndarray:
     """Return vectors in groups of equal size, the last filled up."""
-    groups = -(-len(vectors) // max(most // LANES, 1))
-    each = -(-len(vectors) // groups)
-    missing = np.full((groups * each - len(vectors), LANES), fill)
-    return np.ascontiguousarray(np.concatenate([vectors, missing]).reshape(groups, -1))
+    each = _each(len(vectors), max(most // LANES, 1))
+    missing = np.full((-len(vectors) % each, LANES), fill)
+    return np.ascontiguousarray(np.concatenate([vectors, missing]).reshape(-1, each * LANES))
+
+
+def _each(vectors: int, most: int) -> int:
+    """Return how many vectors a group takes so that few are missing from the last."""
+    return min(range(most, 0, -1), key=lambda each: -(-vectors // each) * (each + SHARED))

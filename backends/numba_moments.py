@@ -195,23 +195,25 @@ def one_by_many(
 
 
 @compiled
-def alike(kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, q2: Any, n: int) -> None:
+def alike(
+    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, b: int, q2: Any, c: int, n: int
+) -> None:
     """Take ``n`` entries from ``a`` on, with as many variances of both batches."""
     if kind == RECTIFIER:
         if tangent:
             for i in range(n):
-                k[U(a + i)], rate = rectified(k[U(a + i)], q1[i], q2[i])
+                k[U(a + i)], rate = rectified(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
                 slope[U(a + i)] *= rate
         else:
             for i in range(n):
-                k[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1[i], q2[i])
+                k[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
     elif tangent:
         for i in range(n):
-            k[U(a + i)], rate = error_function(k[U(a + i)], q1[i], q2[i])
+            k[U(a + i)], rate = error_function(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
             slope[U(a + i)] *= rate
     else:
         for i in range(n):
-            k[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1[i], q2[i])
+            k[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
 
 
 @compiled
@@ -249,7 +251,7 @@ def _copied(kind: int, k: Any, moment: Any, slope: Any, a: int, q1: Any, q2: Any
     for v in range(0, n, CHUNK):
         m = min(CHUNK, n - v)
         moment[a + v : a + v + m] = k[a + v : a + v + m]
-        alike(kind, moment, slope, False, a + v, q1[v : v + m], q2[v : v + m], m)
+        alike(kind, moment, slope, False, a + v, q1, v, q2, v, m)
 
 
 #: Data types that are compiled.

@@ -50,7 +50,8 @@ def chain_on_host(chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, co
         return None
     try:
         first = [_as_numpy(x) for x in arrays]
-        one, two, mark = (_as_numpy(x) for x in (*sides, same))
+        one, two = map(_as_numpy, sides)
+        mark = None if same is None else same.numpy()
         rows = None if drawn is None else tuple(map(_as_numpy, drawn))
     except NotPlain:
         return None

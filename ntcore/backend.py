@@ -120,7 +120,8 @@ class Backend:
         ``(chain, arrays, sides, drawn, same, (n1, n2)) -> arrays or None``: run the operations
         of a :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the variances
         ``(rows, n1)`` and ``(rows, n2)``, and as many rows of examples or None; None where it
-        cannot, which costs nothing else.
+        cannot, which costs nothing else. ``same`` marks the pairs that are one example twice; it
+        is None where there are none, and otherwise nobody reads a pair ``i > j``.
     register_pytree : callable or None
         ``cls -> None`` for a record class.
     flatten : callable or None

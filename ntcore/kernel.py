@@ -52,7 +52,8 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     job, besides = settled(job)
     program = make_program(job)
     check_budget(job, program.widest)
-    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, program.chained)
+    parts = len(program) if program.chained else 0
+    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, parts)
     grid = make_grid(*job.counts, pairs, job.same)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}

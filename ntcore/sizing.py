@@ -7,6 +7,7 @@ import math
 from ntcore.errors import BudgetError
 from ntcore.program import Job
 from ntcore.source import Span
+from ntcore.tiles import LANES
 
 #: Examples of a batch that go through the network at once where that is compiled, and the most
 #: where each of them takes few entries.
@@ -71,19 +72,29 @@ def check_budget(job: Job, widest: int) -> None:
         )
 
 
-def pairs_per_tile(job: Job, widest: int, blocks: int, chained: bool = False) -> int:
-    """Return how many pairs a tile holds so that its widest edge fits the cache."""
+def pairs_per_tile(job: Job, widest: int, blocks: int, chained: int = 0) -> int:
+    """Return how many pairs a tile holds so that its widest edge fits the cache.
+
+    ``chained`` is the number of parts of a tile, if they run as chains.
+    """
     if job.traced:
         return max(job.counts[0] * job.counts[1], 1)
-    pairs = max(1, budget(job, chained) // (widest * blocks * job.plan.itemsize))
+    pairs = max(1, budget(job, chained > 0) // (widest * blocks * job.plan.itemsize))
     if chained:
-        share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
-        pairs = min(pairs, max(math.ceil(share / TILES), min(share, FULL), LEAST))
+        pairs = min(pairs, _shared_out(job, chained))
     if job.plan.keeps:
         return pairs
     each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))
     side = max(1, int(budget(job) / (2 * each)))
     return min(pairs, side * side)
+
+
+def _shared_out(job: Job, parts: int) -> int:
+    """Return how many pairs of a chain are a tile, so that every thread has enough to do."""
+    threads = workers(job) if parts < workers(job) else 1
+    share = math.ceil(job.counts[0] * job.counts[1] / threads)
+    pairs = share if threads == 1 else max(math.ceil(share / TILES), min(share, FULL), LEAST)
+    return math.ceil(math.isqrt(pairs) / LANES) ** 2 * LANES**2 if job.same else pairs
 
 
 def examples_per_tile(job: Job, widest: int, count: int) -> int:

@@ -55,7 +55,7 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
     pairs = max(pairs, 1)
     side = math.isqrt(pairs)
     if symmetric:
-        step = max(1, min(n1, side))
+        step = _whole_vectors(min(n1, side), n1)
         return Grid(n1, n2, step, step, True)
     step2 = _whole_vectors(min(n2, max(side, min(pairs, LANES))), n2)
     step1 = max(1, min(n1, pairs // step2))
@@ -82,10 +82,18 @@ class Assembly:
     def put(self, tile: Tile, x: Array) -> None:
         """Add a tile; in a symmetric grid its mirror image is added too."""
         if self._grid.symmetric and tile.on_diagonal:
-            x = (x + self._mirrored(x)) / 2
+            x = self._completed(x)
         self._put(tile.start1, tile.start2, x)
         if self._grid.symmetric and not tile.on_diagonal:
             self._put(tile.start2, tile.start1, self._mirrored(x))
+
+    def _completed(self, x: Array) -> Array:
+        """Return a square of pairs of which only the upper half is known."""
+        xp, other = self._at.xp, self._mirrored(x)
+        i = xp.arange(x.shape[0], device=self._at.device)
+        i = xp.reshape(i, (-1, *(1 for _ in x.shape[1:])))
+        j = xp.reshape(i, (1, -1, *(1 for _ in x.shape[2:])))
+        return xp.where(i < j, x, xp.where(i > j, other, (x + other) / 2))
 
     def _mirrored(self, x: Array) -> Array:
         return mirrored(self._at, x, self._diagonal_spatial)

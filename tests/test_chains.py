@@ -92,7 +92,7 @@ def alone(monkeypatch, fn):
 
 
 @pytest.mark.parametrize("name", CHAINED)
-@pytest.mark.parametrize("counts", [(3, 5), (1, 40), (33, 2), (2, 67), (9, 10), (9, 0)])
+@pytest.mark.parametrize("counts", [(3, 5), (1, 40), (33, 2), (2, 67), (9, 10), (9, 0), (37, 0)])
 def test_a_chain_changes_nothing(name, counts, monkeypatch):
     net, shape = CHAINED[name]
     x1, x2 = images(shape, *counts)
@@ -104,6 +104,19 @@ def test_a_chain_changes_nothing(name, counts, monkeypatch):
         assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
     if x2 is None:
         assert all(np.array_equal(a, a.T) for a in found if a.ndim == 2)
+
+
+@pytest.mark.parametrize("n", [5, 21])
+def test_covariances_of_a_batch_with_itself_in_space(n, monkeypatch):
+    net = stax.serial(*[x for _ in range(3) for x in (Conv(3, (3, 2), (2, 1), "SAME"), Relu())])
+    (x,) = images((7, 6, 2), n)
+    ran = spied(monkeypatch)
+    found = net.kernel_fn(x, None, ("nngp", "ntk"))
+    assert any(ran)
+    want = alone(monkeypatch, lambda: net.kernel_fn(x, None, ("nngp", "ntk")))
+    for a, b in zip(found, want, strict=True):
+        assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
+        assert np.array_equal(a, np.permute_dims(a, (1, 0, 3, 2, 5, 4)))
 
 
 def test_images_of_two_sizes(monkeypatch):
@@ -190,6 +203,15 @@ def test_recorded_operations_are_those_that_run():
 def test_a_chain_knows_its_sizes():
     chain = Chain((), ((2, 3, 4, 5), ()), (0,), (1,), ())
     assert [chain.size(i) for i in (0, 1)] == [math.prod((2, 3, 4, 5)), 1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 17, 48])
+def test_groups_of_half_a_square_hold_every_pair_once(n):
+    groups = importlib.import_module("ntcore.backends.numba_groups").make_groups(n, n, 32, True)
+    real = groups.pairs >= 0
+    one, two = np.triu_indices(n)
+    assert np.array_equal(np.sort(groups.pairs[real]), one * n + two)
+    assert np.array_equal((groups.ones * n + groups.twos)[real], groups.pairs[real])
 
 
 @pytest.mark.parametrize("n1, n2", [(1, 1), (1, 16), (5, 5), (10, 10), (3, 99), (99, 3), (17, 33)])
