@@ -62,7 +62,7 @@ def _counts(case: Case, counts: tuple[int, int], counted: Counts, options: Optio
     plan = plan_of(case.network, case.shape1, case.shape2, options, counts)
     expected: Counts = Counter()
     for layer, step in zip(layers_of(case.network), plan.steps, strict=True):
-        if step.regroups:  # which takes whole batches and computes nothing
+        if step.regroups or step.maps:  # which compute nothing of pairs
             continue
         edge = plan.edges[step.output]
         expected[id(layer), False] += entries(edge, "cross") * edge.pairs

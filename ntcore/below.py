@@ -29,6 +29,10 @@ class Held:
         """Return the arrays of the tile."""
         return self.tile
 
+    def enter(self, block: str) -> Enter:
+        """Return what makes moments of them."""
+        return self.moments
+
 
 @dataclass(frozen=True)
 class Below:

@@ -1,9 +1,14 @@
-"""In which form a block is held at every edge: whole, as a sum alone, or as matrices."""
+"""In which form a block is held at every edge: whole, as a sum alone, as matrices, or not at all.
+
+What layers make of inputs that multiply the positions of every example by a matrix takes no block:
+it is a product of what each batch gives by itself; see :mod:`ntcore.cov.features`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 from ntcore.need import SUM
 from ntcore.plan import Edge, Step
@@ -33,6 +38,31 @@ def summed_edges(steps: Sequence[Step], edges: Sequence[Edge], kept: Set[int]) -
     return found
 
 
+def mapping_steps(steps: Sequence[Step], edges: Sequence[Edge], inputs: Set[int]) -> list[Step]:
+    """Return the steps, with a mark on those that map features of each batch by themselves.
+
+    These are the layers above some inputs that can, wherever one of them multiplies by a matrix.
+    """
+    able, found, seeds = set(inputs), list[int](), set[int]()
+    for n, step in enumerate(steps):
+        shapes = _shapes(edges, step)
+        if able.issuperset(step.inputs) and len(step.inputs) == 1 and step.layer.maps(*shapes):
+            able.add(step.output)
+            found.append(n)
+            if step.layer.multiplies(*shapes):
+                seeds.add(n)
+    above = {steps[n].output for n in seeds}
+    below = {i for n in seeds for i in steps[n].inputs}
+    for n in found:
+        if not above.isdisjoint(steps[n].inputs):
+            above.add(steps[n].output)
+    for n in reversed(found):
+        if steps[n].output in below:
+            below.update(steps[n].inputs)
+    chosen = {n for n in found if steps[n].output in above | below}
+    return [replace(s, maps=n in chosen) for n, s in enumerate(steps)]
+
+
 def dense_edges(steps: Sequence[Step], edges: Sequence[Edge]) -> set[int]:
     """Return the edges whose blocks are matrices: those of layers that multiply by some.
 
@@ -40,7 +70,8 @@ def dense_edges(steps: Sequence[Step], edges: Sequence[Edge]) -> set[int]:
     """
 
     def takes(step: Step) -> bool:
-        return step.layer.pointwise or step.layer.multiplies(*_shapes(edges, step))
+        layer = step.layer
+        return step.maps or layer.pointwise or layer.multiplies(*_shapes(edges, step))
 
     able = {i for i, e in enumerate(edges) if e.cross is not None and not e.summed}
     for step in steps:
@@ -51,7 +82,7 @@ def dense_edges(steps: Sequence[Step], edges: Sequence[Edge]) -> set[int]:
     whole = {i for i in able if edges[i].layout().ndim and edges[i].layout().whole}
     found: set[int] = set()
     for step in steps:
-        if step.layer.multiplies(*_shapes(edges, step)):
+        if step.maps or step.layer.multiplies(*_shapes(edges, step)):
             found |= whole.intersection((*step.inputs, step.output))
     size = -1
     while size < len(found):

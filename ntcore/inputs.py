@@ -26,6 +26,8 @@ class Inputs:
         Whether the second batch is the first.
     traits : tuple of Traits
         The traits of each input, in order.
+    drawn : bool
+        Whether examples come, and not their kernel.
     """
 
     shapes1: Tree
@@ -33,6 +35,7 @@ class Inputs:
     counts: tuple[int, int]
     same: bool
     traits: tuple[Traits, ...]
+    drawn: bool = True
 
     @property
     def pairs(self) -> int:

@@ -20,6 +20,7 @@ from ntcore.backend import Array, host
 from ntcore.beside import settled, with_sides
 from ntcore.company import Beside, Company
 from ntcore.cov import Cov, diagonal_to_user, to_user
+from ntcore.mapping import mapped
 from ntcore.moments import Moments
 from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
@@ -49,7 +50,7 @@ class Output:
 
 def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge."""
-    job, besides = settled(job)
+    job, besides = settled(mapped(job))
     program = make_program(job)
     check_budget(job, program.widest)
     parts = len(program) if program.chained else 0

@@ -108,7 +108,7 @@ class Swept(Parts):
     def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
         super().__init__(job, cut, needs)
         self._job = job
-        enters = tuple((edge, source.moments) for edge, source in job.sources.items())
+        enters = tuple((edge, source.enter("cross")) for edge, source in job.sources.items())
         plans = narrowed(job.plan, cut.edge, needs)
         self._each = tuple(
             Below(

@@ -70,13 +70,15 @@ class Edge:
 class Step:
     """One layer at work: its structure, the edges it reads and the edge it writes.
 
-    ``regroups`` says whether it picks or joins examples, and so takes whole batches.
+    ``regroups`` says whether it picks or joins examples, and so takes whole batches; ``maps``
+    whether it maps the features of each batch by themselves, and no block is read.
     """
 
     layer: Layer
     inputs: tuple[int, ...]
     output: int
     regroups: bool = False
+    maps: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class Plan:
     def kept(self, block: str) -> dict[int, Layout]:
         """Return the layout of what layers or the caller read of each edge of one batch."""
         needs: dict[int, Need | None] = {}
-        for step in self.steps:
+        for step in (s for s in self.steps if not s.maps):
             for i in step.inputs:
                 shape = block_shapes(self.edges[i], block)[0]
                 needs[i] = union([needs.get(i), step.layer.sides(shape)])
@@ -245,7 +247,9 @@ class Plan:
         """Return the floating-point operations of one layer over all pairs."""
         out, inputs = self.edges[step.output], [self.edges[i] for i in step.inputs]
         each = step.layer.flops(tuple(e.shape1 for e in inputs)) * out.entries
-        if any(e.summed for e in (out, *inputs)):  # entries are weighed and added up
+        if step.maps:  # products of features
+            each = 2.0 * inputs[0].shape1.channels * out.entries
+        elif any(e.summed for e in (out, *inputs)):  # entries are weighed and added up
             each = 3.0 * sum(e.entries for e in inputs)
         return each * out.pairs * self.blocks
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ntcore.errors import NtcoreError, PlanError, ShapeError
-from ntcore.forms import dense_edges, summed_edges
+from ntcore.forms import dense_edges, mapping_steps, summed_edges
 from ntcore.inputs import Inputs, leaves_of
 from ntcore.layers.base import Layer, no_mask
 from ntcore.need import SUM, Need, diagonal, everything, union
@@ -56,13 +56,16 @@ def _plan(network: Record, inputs: Inputs, options: Options) -> Plan:
     for i in leaves_of(outputs):
         edges[i] = _asked(edges[i], options)
     held = held_edges(steps)
+    if options.minimal and inputs.drawn:
+        steps = mapping_steps(steps, edges, frozenset(leaves_of(entered)) - held)
     if options.minimal:
         for i in summed_edges(steps, edges, held | set(leaves_of(outputs))):
             edges[i] = replace(edges[i], summed=True)
     for step in reversed(steps):
         if step.output in held:
             edges[step.output] = _held(edges[step.output])
-        _ask_inputs(edges, step)
+        if not step.maps:
+            _ask_inputs(edges, step)
     for i in held & set(leaves_of(entered)):
         edges[i] = _held(edges[i])
     for i in dense_edges(steps, edges):

@@ -131,7 +131,7 @@ class Program:
         if not n:
             for edge, source, layout in self._entries:
                 arrays = source.arrays(self._at, self._block, one, two)
-                enter = staged(self._at, source.moments, (0, 1))
+                enter = staged(self._at, source.enter(self._block), (0, 1))
                 env[edge] = company.edge(edge, enter(self._at, layout, *arrays))
         return self.go_on(env, company, n)
 

@@ -6,7 +6,7 @@ import math
 
 from ntcore.errors import BudgetError
 from ntcore.program import Job
-from ntcore.source import Span
+from ntcore.source import Mapped, Span
 from ntcore.tiles import LANES
 
 #: Examples of a batch that go through the network at once where that is compiled, and the most
@@ -47,7 +47,9 @@ def _left(job: Job) -> float:
     """Return the bytes that a memory budget leaves for tiles."""
     cost = job.plan.cost
     kept = cost.bytes_kept if job.plan.keeps else 0
-    return (job.plan.options.memory_budget or 0) - cost.bytes_result - kept
+    mapped = [s for s in job.sources.values() if isinstance(s, Mapped)]
+    features = sum(s.numbers for s in mapped) * job.plan.itemsize
+    return (job.plan.options.memory_budget or 0) - cost.bytes_result - kept - features
 
 
 def check_budget(job: Job, widest: int) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ntcore.backend import Array, Place, host
-from ntcore.cov import Cov, Layout, diagonal_of_user, of_inputs, of_user
+from ntcore.cov import (
+    Cov,
+    Features,
+    Layout,
+    Tangents,
+    diagonal_of_user,
+    of_features,
+    of_inputs,
+    of_user,
+    tangent_of_features,
+)
 from ntcore.errors import PlanError
 from ntcore.moments import Moments
 from ntcore.result import Kernel
@@ -44,9 +55,8 @@ class Source(Protocol):
     def arrays(self, at: Place, block: str, one: Span, two: Span) -> tuple[Array | None, ...]:
         """Return the arrays that a tile of a block is made of."""
 
-    @property
-    def moments(self) -> Enter:
-        """The function from those arrays to moments; one function per kind of source."""
+    def enter(self, block: str) -> Enter:
+        """Return the function from those arrays to moments; one function per kind of source."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +72,49 @@ class Examples:
         second = self.x1 if block == "side1" else self.x2
         return one.of(at, first, 0), two.of(at, second, 0)
 
-    @property
-    def moments(self) -> Enter:
-        """The covariance of two batches."""
+    def enter(self, block: str) -> Enter:
+        """Return the covariance of two batches."""
         return _of_examples
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Features of two batches, which layers below have mapped; ``ntk`` asks for that as well."""
+
+    one: Features
+    two: Features
+    ntk: bool
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers are held."""
+        alone = self.one is self.two
+        return sum(math.prod(f.data.shape) for f in (self.one, self.two)[alone:])
+
+    def arrays(self, at: Place, block: str, one: Span, two: Span) -> tuple[Array | None, ...]:
+        """Return the features of both batches of a tile."""
+        first = self.two if block == "side2" else self.one
+        second = self.one if block == "side1" else self.two
+        return one.of(at, first.data, 0), two.of(at, second.data, 0)
+
+    def enter(self, block: str) -> Enter:
+        """Return the products of features."""
+        return OfFeatures(self.one.tangents if self.ntk and block == "cross" else ())
+
+
+@dataclass(frozen=True)
+class OfFeatures:
+    """The moments that the products of features are, with the NTK where there are tangents."""
+
+    tangents: Tangents
+
+    def __call__(self, at: Place, layout: Layout, *arrays: Array | None) -> Moments:
+        """Return the moments of two batches."""
+        one, two = arrays
+        nngp = of_features(at, one, two, layout)
+        if not self.tangents:
+            return Moments(nngp)
+        return Moments(nngp, tangent_of_features(at, one, two, self.tangents, nngp))
 
 
 @dataclass(frozen=True)
@@ -88,9 +137,8 @@ class Given:
             )
         return (one.of(at, _paired(at, side, k.diagonal_batch), 0), None)
 
-    @property
-    def moments(self) -> Enter:
-        """The blocks that the arrays of a kernel describe."""
+    def enter(self, block: str) -> Enter:
+        """Return the blocks that the arrays of a kernel describe."""
         return _of_diagonal if self.kernel.diagonal_spatial else _of_kernel
 
 

@@ -22,6 +22,11 @@ from ntcore.cov.examples import on_diagonal as on_diagonal
 from ntcore.cov.examples import put_variances as put_variances
 from ntcore.cov.examples import spread as spread
 from ntcore.cov.examples import variances as variances
+from ntcore.cov.features import Features as Features
+from ntcore.cov.features import Tangents as Tangents
+from ntcore.cov.features import features_of_inputs as features_of_inputs
+from ntcore.cov.features import of_features as of_features
+from ntcore.cov.features import tangent_of_features as tangent_of_features
 from ntcore.cov.inputs import of_inputs as of_inputs
 from ntcore.cov.layout import Cov as Cov
 from ntcore.cov.layout import Layout as Layout

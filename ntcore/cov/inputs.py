@@ -21,21 +21,25 @@ def of_inputs(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
 
     ``x1`` and ``x2`` have the shape ``(n, *spatial, C)``.
     """
+    return products(at, x1, x2, layout, x1.shape[-1])
+
+
+def products(at: Place, x1: Array, x2: Array, layout: Layout, over: int = 1) -> Cov:
+    r"""Return :math:`\sum_c x_1[p, c]\, x_2[p', c]` divided by a number."""
     if layout.dense:
-        return Cov(matrices_of_inputs(at, x1, x2, layout), layout)
+        return Cov(matrices_of_inputs(at, x1, x2, layout, over), layout)
     channels = x1.shape[-1]
     if channels > FEW_CHANNELS and layout.ndim and layout.whole:
-        return _all_positions(at, x1, x2, layout)
+        return _all_positions(at, x1, x2, layout, over)
     x1, x2 = (_batch_behind_space(at, x, layout.ndim) for x in (x1, x2))
     if layout.ndim and channels <= FEW_CHANNELS:
         data = _products(at, x1[..., 0], x2[..., 0], layout)
         for c in range(1, channels):
             data = affine(at, _products(at, x1[..., c], x2[..., c], layout), None, None, data)
-        return Cov(affine(at, data, 1 / channels), layout)
+        return Cov(_divided(at, data, over), layout)
     a, b = at_first(at, x1, layout), at_second(at, x2, layout)
-    if layout.paired:
-        return Cov(inner(at, a, b) / channels, layout)
-    return Cov(gram(at, a, b) / channels, layout)
+    found = inner(at, a, b) if layout.paired else gram(at, a, b)
+    return Cov(found if over == 1 else found / over, layout)
 
 
 def _products(at: Place, x1: Array, x2: Array, layout: Layout) -> Array:
@@ -43,7 +47,11 @@ def _products(at: Place, x1: Array, x2: Array, layout: Layout) -> Array:
     return product(at, *spread(at, x1, x2, layout))
 
 
-def _all_positions(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
+def _divided(at: Place, data: Array, over: int) -> Array:
+    return data if over == 1 else affine(at, data, 1 / over)
+
+
+def _all_positions(at: Place, x1: Array, x2: Array, layout: Layout, over: int) -> Cov:
     """Return the block of all positions by one product of matrices, or one for each example."""
     xp, n1, n2, channels = at.xp, x1.shape[0], x2.shape[0], x1.shape[-1]
     p1, p2 = math.prod(layout.sizes1), math.prod(layout.sizes2)
@@ -56,7 +64,7 @@ def _all_positions(at: Place, x1: Array, x2: Array, layout: Layout) -> Cov:
         columns = xp.reshape(xp.permute_dims(x2, (2, 1, 0)), (channels, p2 * n2))
         found = xp.reshape(matmul(at, rows, columns), (p1, n1, p2, n2))
         dense = arranged(at, found, (0, 2, 1, 3), (p1, p2, n1, n2))
-    dense = affine(at, dense, 1 / channels)
+    dense = _divided(at, dense, over)
     return closed(at, dense, layout, tuple(range(layout.ndim)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ntcore.backend import Array, Place
+from ntcore.cov import Features
 from ntcore.errors import PlanError
 from ntcore.layers import attention_finite, attention_kernel
 from ntcore.layers.attention_arguments import check_input, settle_attention
@@ -171,6 +172,14 @@ class GlobalSelfAttention(Layer):
     def multiplies(self, *inputs: Shape) -> bool:
         axes = inputs[0].axes.spatial
         return self.linear_scaling and list(axes) == sorted(axes)
+
+    def maps(self, *inputs: Shape) -> bool:
+        return self.linear_scaling and not (self.val_pos_emb and self.pos_emb_type != "NONE")
+
+    def map_features(
+        self, at: Place, shape: Shape, features: Features, away: Array | None
+    ) -> Features:
+        return attention_kernel.map_features(self, at, shape, features, away)
 
     def sides(self, shape: Shape) -> Need | None:
         return everything(shape.spatial, shape.spatial) if self.linear_scaling else None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ntcore.backend import Array, Place
-from ntcore.cov import Cov, affine, opened, sandwich, select, total
+from ntcore.cov import Cov, Features, affine, layout_of, opened, sandwich, select, total
 from ntcore.layers.attention_weights import attend, barred
 from ntcore.layers.embedding import embedded
 from ntcore.moments import Context, Moments
+from ntcore.need import everything
 from ntcore.ops import affine as scaled
-from ntcore.ops import arranged
+from ntcore.ops import arranged, gram, matmul
 from ntcore.shape import Shape
 
 
@@ -64,21 +66,58 @@ def _squared(layer: Any, ctx: Context, m: Moments) -> Moments:
     return Moments(nngp, affine(at, below, scale, None, own))
 
 
+def map_features(
+    layer: Any, at: Place, shape: Shape, features: Features, away: Array | None
+) -> Features:
+    """Return the features of the output: those of the input, weighed by attention."""
+    xp, axes, data = at.xp, _row_major(shape), features.data
+    count, *spatial, channels = data.shape
+    order = (0, *(1 + k for k in axes), data.ndim - 1)
+    ordered = xp.permute_dims(data, order)
+    rows = xp.reshape(ordered, (count, math.prod(spatial), channels))
+    sizes = tuple(shape.spatial[k] for k in axes)
+    layout = layout_of(everything(sizes, sizes), sizes, sizes, dense=True)
+    own = embedded(at, layer, shape.channels, Cov(gram(at, rows, rows), layout), None, None)
+    hidden = None if away is None else xp.permute_dims(away, order[:-1])
+    weights = _weights(at, layer, own.data, shape.spatial, axes, hidden)
+    mixed = matmul(at, weights, rows) * (at.number(layer.W_value_std) * at.number(layer.W_out_std))
+    back = tuple(order.index(i) for i in range(data.ndim))
+    mixed = xp.permute_dims(xp.reshape(mixed, ordered.shape), back)
+    bias = None if layer.b_std is None else at.number(layer.b_std)
+    return features.mapped(at, mixed, bias, 2.0)
+
+
 def _attention(at: Place, layer: Any, shape: Shape, side: Cov | None, mask: Array | None) -> Array:
     """Return the weights of attention of every example, ``(n, P, P)``."""
     if side is None:
         raise AssertionError(f"the plan holds no covariances for {layer!r}")
-    axes, xp = _row_major(shape), at.xp
+    axes = _row_major(shape)
     covariance = opened(at, embedded(at, layer, shape.channels, side, mask, mask), axes)
     queries, keys, examples = covariance.shape
     scores = arranged(at, covariance, (2, 0, 1), (examples, queries, keys))
-    scores = scaled(at, scores, at.number(layer.W_query_std) * at.number(layer.W_key_std))
-    hidden = _barred(layer, at, side.layout.sizes1, axes)
-    if mask is not None:
-        away = xp.permute_dims(mask, (mask.ndim - 1, *axes))
-        away = xp.reshape(away, (examples, 1, keys))
+    away = None if mask is None else at.xp.permute_dims(mask, (mask.ndim - 1, *axes))
+    return _weights(at, layer, scores, side.layout.sizes1, axes, away)
+
+
+def _weights(
+    at: Place,
+    layer: Any,
+    covariance: Array,
+    sizes: tuple[int, ...],
+    axes: tuple[int, ...],
+    away: Array | None,
+) -> Array:
+    """Return the weights of attention for the covariance of each example, ``(n, P, P)``.
+
+    ``away`` marks the positions that hold nothing, in the order of ``axes``.
+    """
+    scale = at.number(layer.W_query_std) * at.number(layer.W_key_std)
+    hidden = _barred(layer, at, sizes, axes)
+    if away is not None:
+        examples, _, keys = covariance.shape
+        away = at.xp.reshape(away, (examples, 1, keys))
         hidden = away if hidden is None else away | hidden
-    return attend(at, layer.attention_mechanism, scores, hidden)
+    return attend(at, layer.attention_mechanism, scaled(at, covariance, scale), hidden)
 
 
 def _over_keys(layer: Any, ctx: Context, products: Cov) -> Array:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
+from ntcore.cov import Features
 from ntcore.errors import PlanError
 from ntcore.moments import Context, Moments, Traits
 from ntcore.need import Need
@@ -111,6 +112,14 @@ class Layer(Record):
         """Whether the layer multiplies by matrices of all positions; blocks are matrices then."""
         return False
 
+    def maps(self, *inputs: Shape) -> bool:
+        """Whether the layer multiplies the positions of each example by a matrix.
+
+        Where its input is a product of features of either batch, so is its output then: what
+        :meth:`map_features` makes of them.
+        """
+        return False
+
     def sides(self, shape: Shape) -> Need | None:
         """Return the offsets that the layer reads of its input's side blocks."""
         return None
@@ -187,6 +196,15 @@ class Layer(Record):
     @abstractmethod
     def push(self, ctx: Context, *inputs: Moments) -> Moments:
         """Return the moments of the output."""
+
+    def map_features(
+        self, at: Place, shape: Shape, features: Features, away: Array | None
+    ) -> Features:
+        """Return the features of the output, given those of the input.
+
+        ``away`` marks positions that hold nothing, ``(n, *spatial)``; features are 0 there.
+        """
+        raise TypeError(f"{type(self).__name__} must define 'map_features'")
 
     # finite width
 

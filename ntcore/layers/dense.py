@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
-from ntcore.cov import Cov, select
+from ntcore.cov import Cov, Features, select
 from ntcore.layers import weights
 from ntcore.layers.base import Coefficients, Linear, Params, Run, whole_positions
 from ntcore.moments import FRESH, Context, Moments, Traits
@@ -80,6 +80,15 @@ class Dense(Linear):
 
     def sums(self, *inputs: Shape) -> bool:
         return True
+
+    def maps(self, *inputs: Shape) -> bool:
+        return self.parameterization == "ntk"
+
+    def map_features(
+        self, at: Place, shape: Shape, features: Features, away: Array | None
+    ) -> Features:
+        bias = None if self.b_std is None else at.number(self.b_std)
+        return features.mapped(at, features.data * at.number(self.W_std), bias, 1.0)
 
     def traits(self, *inputs: Traits) -> Traits:
         return FRESH

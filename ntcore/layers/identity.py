@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place
-from ntcore.cov import Cov, select
+from ntcore.cov import Cov, Features, select
 from ntcore.layers.base import Linear, Params, Run
 from ntcore.moments import Context, Traits
 from ntcore.record import record
@@ -30,6 +30,14 @@ class Identity(Linear):
 
     def flops(self, inputs: Any) -> float:
         return 0.0
+
+    def maps(self, *inputs: Shape) -> bool:
+        return True
+
+    def map_features(
+        self, at: Place, shape: Shape, features: Features, away: Array | None
+    ) -> Features:
+        return features
 
     def mask(self, at: Place, shapes: tuple[Shape, ...], masks: tuple[Array, ...]) -> Array:
         return masks[0]

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ntcore.backend import Array, Place, host
-from ntcore.cov import Cov, read, weigh
+from ntcore.cov import Cov, Features, read, weigh
 from ntcore.layers.base import Linear, Params, Run, whole_positions
 from ntcore.layers.windows import (
     Windows,
@@ -63,6 +63,15 @@ class _Pool(Linear):
         windows = self._windows(shapes[0].spatial, shapes[0].axes)
         return centers(at, whole_positions(at, masks[0]), windows)
 
+    def maps(self, *inputs: Shape) -> bool:
+        return True
+
+    def map_features(
+        self, at: Place, shape: Shape, features: Features, away: Array | None
+    ) -> Features:
+        pooled = self._pooled(at, features.data, self._windows(shape.spatial, shape.axes))
+        return features.mapped(at, pooled, None, 0.0)
+
     def flops(self, inputs: tuple[Shape, ...]) -> float:
         return float(sum(w * w for w in self.window_shape))
 
@@ -74,6 +83,12 @@ class _Pool(Linear):
         summed = read(ctx.at, cov, ctx.layout, taps, ctx.partial)
         return weigh(ctx.at, summed, self._weights(one), self._weights(two))
 
+    def _pooled(self, at: Place, x: Array, windows: Windows) -> Array:
+        """Return the weighed sums of windows of arrays ``(n, *spatial, C)``."""
+        summed = at.xp.sum(patches(at, x, windows), axis=2)
+        out = at.xp.reshape(summed, (x.shape[0], *(w.out for w in windows), x.shape[-1]))
+        return out * self._scale(at, windows)
+
     def _scale(self, at: Place, windows: Windows) -> Array:
         """The weight of every output position, as ``(1, *spatial, 1)``."""
         np = host().namespace
@@ -84,10 +99,7 @@ class _Pool(Linear):
 
     def forward(self, run: Run, params: Params, *inputs: Array) -> Array:
         (x,) = inputs
-        windows = self._windows(x.shape[1:-1], default_axes(x.ndim))
-        summed = run.at.xp.sum(patches(run.at, x, windows), axis=2)
-        out = run.at.xp.reshape(summed, (x.shape[0], *(w.out for w in windows), x.shape[-1]))
-        return out * self._scale(run.at, windows)
+        return self._pooled(run.at, x, self._windows(x.shape[1:-1], default_axes(x.ndim)))
 
     def backward(self, run: Run, params: Params, inputs: tuple[Array, ...], grad: Array) -> Any:
         (x,) = inputs
