@@ -11,7 +11,7 @@ import numpy as np
 from ntcore.backends import numba_chain_loops as loops
 from ntcore.backends.buffers import empty
 from ntcore.backends.numba_encode import encoded
-from ntcore.backends.numba_groups import make_groups
+from ntcore.backends.numba_groups import make_groups, paired_groups
 from ntcore.backends.numba_loops import LANES
 from ntcore.backends.numba_moments import DTYPES
 from ntcore.backends.numpy import moderate
@@ -31,19 +31,25 @@ def run(
     same: np.ndarray | None,
     counts: tuple[int, int],
 ) -> list[np.ndarray] | None:
-    """Return the outputs of a chain, ``(entries, n1 * n2)`` each."""
+    """Return the outputs of a chain, ``(entries, n1 * n2)`` each; None where it cannot."""
     kinds = {x.dtype for x in (*arrays, *sides, *(drawn or ()))}
-    if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(map(moderate, sides)):
+    variances = arrays if chain.paired else sides
+    if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(map(moderate, variances)):
         return None
     code, (dtype,) = encoded(chain), kinds
     row_bytes = code.widest * dtype.itemsize
-    groups = make_groups(*counts, max(GROUP_BYTES // row_bytes, 1), same is not None)
+    most = max(GROUP_BYTES // row_bytes, 1)
+    if chain.paired:
+        groups = paired_groups(counts[0], most)
+    else:
+        groups = make_groups(*counts, most, same is not None)
     lanes = groups.pairs.shape[1]
     step = min(max(GROUP_BYTES // (row_bytes * lanes), 1), code.rows)
     none = np.empty((0, 0), dtype)
     source, *others = map(np.ascontiguousarray, arrays or [none])
     second = np.concatenate(others) if len(others) > 1 else [*others, none][0]
-    target = empty((sum(code.outputs), counts[0] * counts[1]), dtype)
+    pairs = counts[0] if chain.paired else counts[0] * counts[1]
+    target = empty((sum(code.outputs), pairs), dtype)
     for start, stop in code.sums if same is None else [(0, len(target))]:
         target[start:stop] = 0
     work = _aligned(code.slots, max(code.widest * step, 2) * lanes, dtype)
@@ -57,6 +63,8 @@ def run(
         *counts, marks, groups.ones, groups.twos, groups.pairs, groups.whole, groups.along,
         code.rows, step, work,
     )  # fmt: skip
+    if chain.paired and not moderate(target):
+        return None
     for one in chain.steps:
         count(one.name)
     return np.split(target, np.cumsum(code.outputs)[:-1])

@@ -22,7 +22,8 @@ from ntcore.backends.numba_windows import window
 LOAD, STORE, WINDOW, AFFINE, PRODUCT, BETWEEN, PUT, TOTAL, FOLD, DUAL = range(10)
 #: Columns of an operation: what it is, the slots that it reads and writes, the outer entries and
 #: the positions of what it writes, where its integers or the rows of a block begin, and the first
-#: rows of its variances. A nonlinearity writes over what it reads.
+#: rows of its variances. A nonlinearity writes over what it reads; without integers it is of
+#: variances.
 WHAT, ONE, TWO, OUT, OUT2, OUTER, WIDTH, AT, FIRST1, FIRST2 = range(10)
 
 
@@ -192,6 +193,9 @@ def _operate(
     elif op == PUT:
         at1 = ints[at - 1]
         _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
+    elif at == 0:
+        spare[:n] = x[:n]
+        alike(op - DUAL, x, slope, False, 0, spare, 0, spare, 0, n)
     elif along == 2:
         _dual_beside(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,

@@ -46,6 +46,15 @@ class Groups:
 
 
 @lru_cache(maxsize=64)
+def paired_groups(n: int, most: int) -> Groups:
+    """Return every example of a batch with itself, in groups of at most about ``most``."""
+    _, each, there = _filled(np.arange(n), n)
+    ones = _in_rows(each, most, 0)
+    pairs = _in_rows(np.where(there, each, -1), most, -1)
+    return Groups(ones, ones, pairs, _are_neighbours(pairs), 2, False)
+
+
+@lru_cache(maxsize=64)
 def make_groups(n1: int, n2: int, most: int, half: bool = False) -> Groups:
     """Return the pairs of two batches in groups of at most about ``most``.
 
@@ -63,9 +72,14 @@ def make_groups(n1: int, n2: int, most: int, half: bool = False) -> Groups:
     ones, twos = (moving, fixed) if along == 0 else (fixed, moving)
     pairs = np.where(there, ones * n2 + twos, -1)
     ones, twos, pairs = (_in_rows(x, most, fill) for x, fill in ((ones, 0), (twos, 0), (pairs, -1)))
-    each = pairs.reshape(len(pairs), -1, LANES)
-    whole = (each[..., 0] >= 0) & (np.diff(each, axis=-1) == 1).all(axis=-1)
+    whole = _are_neighbours(pairs)
     return Groups(ones, twos, pairs, whole, 2 if ragged else along, inner < LANES and not ragged)
+
+
+def _are_neighbours(pairs: np.ndarray) -> np.ndarray:
+    """Whether the pairs of each vector of a group are neighbours in memory."""
+    each = pairs.reshape(len(pairs), -1, LANES)
+    return (each[..., 0] >= 0) & (np.diff(each, axis=-1) == 1).all(axis=-1)
 
 
 def _waste(n: int) -> float:

@@ -35,7 +35,7 @@ class Step:
         The size of each axis of the input of ``gather_sums``, and its tables.
     rows : tuple of two host arrays of integers, or None
         For each entry, the row of its variance among those of the edge, for either batch; or the
-        row of what is multiplied.
+        row of what is multiplied. Entries without rows are variances themselves.
     firsts : tuple of int
         The first row of the edge among those of all edges, for either batch.
     entries : host array of integers or None
@@ -71,6 +71,8 @@ class Chain:
         The edges whose variances are read, in the order in which their rows are numbered.
     drawn : tuple of int
         The same for input edges whose examples are read, every channel a block of rows.
+    paired : bool
+        Whether a pair is an example with itself: ``n`` of them rather than ``n1 * n2``.
     """
 
     steps: tuple[Step, ...]
@@ -79,6 +81,7 @@ class Chain:
     outputs: tuple[int, ...]
     sides: tuple[int, ...]
     drawn: tuple[int, ...] = ()
+    paired: bool = False
 
     def size(self, value: int) -> int:
         """Return how many entries a value has for every pair."""
@@ -109,6 +112,7 @@ class Numbering:
 class Notes:
     """A chain that is being written."""
 
+    paired: bool = False
     steps: list[Step] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     sides: Numbering = field(default_factory=lambda: Numbering())
@@ -131,7 +135,9 @@ class Notes:
         read = {i for s in steps for i in s.inputs}
         given = tuple(i for i in inputs if i in read or i in outputs)
         sides, drawn = self.sides.edges, self.drawn.edges
-        return Chain(tuple(steps), tuple(self.shapes), given, tuple(outputs), sides, drawn)
+        return Chain(
+            tuple(steps), tuple(self.shapes), given, tuple(outputs), sides, drawn, self.paired
+        )
 
 
 def _needed(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:

@@ -109,6 +109,11 @@ class Company(Record):
         return [replace(m, aside1=aside1, aside2=aside2) for m in inputs]
 
     @property
+    def alone(self) -> bool:
+        """Whether a batch passes by itself."""
+        return False
+
+    @property
     def plain(self) -> bool:
         """Whether there are neither masks nor patterns."""
         return not any(b.positions or b.asides for b in self.besides)
@@ -121,6 +126,9 @@ class Company(Record):
 
     def rows(self, edges: tuple[int, ...]) -> tuple[Array, Array]:
         """Return the sides of some edges, one below the other, of the examples of each batch."""
+        if not edges:
+            one, two = (self.at.xp.zeros((0, s.width), dtype=self.at.dtype) for s in self.spans)
+            return one, two
         one, two = (s.after(b.start).of(self.at, b.rows(self.at, edges), 1) for b, s in self._both)
         return one, two
 
@@ -157,6 +165,11 @@ class Alone(Company):
 
     kept: dict[int, Layout] = leaf(default_factory=dict)
     parts: dict[int, list[Array]] = leaf(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Whether a batch passes by itself."""
+        return True
 
     def edge(self, edge: int, m: Moments) -> Moments:
         """Return the moments of an edge as the variances of both its batches, and keep them."""

@@ -36,6 +36,10 @@ class Company(Protocol):
         """Which pairs are one example twice; None where none are."""
 
     @property
+    def alone(self) -> bool:
+        """Whether a batch passes by itself, and every block is of examples with themselves."""
+
+    @property
     def plain(self) -> bool:
         """Whether there are neither masks nor patterns."""
 

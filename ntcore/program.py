@@ -67,6 +67,7 @@ class Program:
         self._stretches = _stretches_of(job, start, then)
         self._job = job
         edges = job.plan.edges
+        self._kept = () if block == "cross" else tuple(job.plan.kept(block))
         self._outputs = [i for i in leaves_of(job.plan.outputs) if asked(edges[i], block)]
         self._entries = [
             (edge, source, edges[edge].layout(block))
@@ -164,10 +165,10 @@ class Program:
         job = self._job
         if drawn is not None and not drawn:
             return 0
-        if self._block != "cross" or not can_play(job.at, job.plan, company):
+        if not can_play(job.at, job.plan, company):
             return 0
         given = {i: (m.nngp.layout, m.ntk.layout if m.ntk else None) for i, m in env.items()}
-        beside = Beside(company.side, company.same is not None, drawn or {})
+        beside = Beside(company.side, company.same is not None, drawn or {}, company.alone)
         stretch = self._stretch(n, given, beside)
         made = None if stretch is None else play(self._at, stretch, env, company)
         if stretch is None or made is None:
@@ -179,9 +180,10 @@ class Program:
         return stretch.stop
 
     def _stretch(self, n: int, given: Given, beside: Beside) -> Stretch | None:
-        key = n, beside.same, tuple(given.items()), tuple(beside.drawn.items())
+        key = self._block, n, beside.same, tuple(given.items()), tuple(beside.drawn.items())
         if key not in self._stretches:
-            found = find_stretch(self._at, self._moves, n, given, beside, self._outputs)
+            kept = {*self._outputs, *self._kept}
+            found = find_stretch(self._at, self._moves, n, given, beside, kept)
             self._stretches[key] = found
         return self._stretches[key]
 

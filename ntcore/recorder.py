@@ -40,6 +40,16 @@ class Value(Ghost):
             self.on.reshape(self.number, new[:-2])
         return Value(self.on, self.number, new)
 
+    def __getitem__(self, index: Any) -> Value:
+        """Pick the only row of some axes."""
+        if not isinstance(index, tuple) or index[-1] is not Ellipsis:
+            raise Unrecordable
+        picked = [k for k, i in enumerate(index[:-1]) if i != slice(None)]
+        if any(index[k] != 0 or self.shape[k] != 1 for k in picked):
+            raise Unrecordable
+        shape = tuple(n for k, n in enumerate(self.shape) if k not in picked)
+        return Value(self.on, self.number, shape)
+
     def __mul__(self, other: Any) -> Any:
         if is_number(other) and other == 1:
             return self
@@ -142,7 +152,9 @@ def product(at: Any, x: Any, y: Any) -> Value:
 
 
 def _dual(name: str) -> Callable[..., Any]:
-    def dual(at: Any, k: Value, q1: Spread, q2: Spread) -> Any:
+    def dual(at: Any, k: Value, q1: Any, q2: Any) -> Any:
+        if _are_one(k, q1, q2):
+            return _write(name, (k,), k.space, k.shape, k.shape)
         if not (isinstance(k, Value) and isinstance(q1, Spread) and isinstance(q2, Spread)):
             raise Unrecordable
         if q1.drawn or q2.drawn:
@@ -153,9 +165,18 @@ def _dual(name: str) -> Callable[..., Any]:
     return dual
 
 
-def spread(at: Any, q1: Side, q2: Side, layout: Layout) -> tuple[Spread, Spread]:
+def _are_one(*values: Any) -> bool:
+    """Whether all are one value of a chain."""
+    first = values[0]
+    return all(isinstance(x, Value) and x.number == first.number for x in values)
+
+
+def spread(at: Any, q1: Any, q2: Any, layout: Layout) -> tuple[Any, Any]:
     """Return which variance of either batch every entry of a block has."""
-    if layout.paired or not isinstance(q1, Side) or not isinstance(q2, Side):
+    if _are_one(q1, q2) and all(rows == (0,) for rows in layout.rows):
+        own = q1.reshaped((*layout.space, 1, 1))
+        return own, own
+    if not isinstance(q1, Side) or not isinstance(q2, Side):
         raise Unrecordable
     places = _entries(layout)
     one, two = (_picked(q, p, layout) for q, p in zip((q1, q2), places, strict=True))

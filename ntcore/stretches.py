@@ -55,11 +55,14 @@ class Beside:
         Whether some pairs are one example twice.
     drawn : dict
         The edges that nothing is known of yet but the examples that they are the products of.
+    alone : bool
+        Whether a batch passes by itself, and every block holds the variances of its edge.
     """
 
     side: Callable[[int], tuple[Layout | None, Layout | None]]
     same: bool
     drawn: Drawn = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def affordable(at: Place, plan: Plan) -> bool:
 def can_play(at: Place, plan: Plan, company: Company) -> bool:
     """Whether chains are worth looking for."""
     one, two = company.spans
-    return company.plain and one.width * two.width >= LEAST_PAIRS and affordable(at, plan)
+    enough = company.alone or one.width * two.width >= LEAST_PAIRS
+    return company.plain and enough and affordable(at, plan)
 
 
 def find_stretch(
@@ -111,7 +115,7 @@ def find_stretch(
     """
     if any(nngp.dense for nngp, _ in given.values()):
         return None
-    notes = Notes()
+    notes = Notes(beside.alone)
     ghosts = {edge: _ghost(notes, beside, edge, *layouts) for edge, layouts in given.items()}
     read = [b for edge in given for b in _blocks(edge, ghosts[edge])]
     place, stop = recording_place(at), start
@@ -135,7 +139,7 @@ def find_stretch(
     edges = [i for i in edges if i in alive]
     wanted = [b for edge in edges for b in _blocks(edge, ghosts[edge])]
     chain = notes.finish([b.value for b in read], list(dict.fromkeys(b.value for b in wanted)))
-    nonlinear = any(s.rows is not None and s.name != "product" for s in chain.steps)
+    nonlinear = any(len(s.outputs) > 1 for s in chain.steps)
     if len(chain.steps) < LEAST_STEPS or not nonlinear:
         return None
     by_value = {b.value: b for b in read}
@@ -145,22 +149,23 @@ def find_stretch(
 def play(at: Place, stretch: Stretch, env: Env, company: Company) -> Env | None:
     """Return the moments of the edges that a stretch writes; None where it cannot run here."""
     assert at.backend.chain is not None
-    one, two = (span.width for span in company.spans)
+    counts = tuple(span.width for span in company.spans)
+    examples = counts[:1] if stretch.chain.paired else counts
     arrays = []
     for block in stretch.given:
         cov = env[block.edge].ntk if block.tangent else env[block.edge].nngp
         assert cov is not None
-        arrays.append(at.xp.reshape(cov.data, (-1, one * two)))
+        arrays.append(at.xp.reshape(cov.data, (-1, math.prod(examples))))
     found = at.backend.chain(
         stretch.chain, arrays, company.rows(stretch.chain.sides),
-        company.drawn(stretch.chain.drawn), company.same, (one, two),
+        company.drawn(stretch.chain.drawn), company.same, counts,
     )  # fmt: skip
     if found is None:
         return None
     data = dict(zip(stretch.chain.outputs, found, strict=True))
     covs: dict[int, dict[bool, Cov]] = {}
     for block in stretch.made:
-        shape = (*block.layout.space, one, two)
+        shape = (*block.layout.space, *examples)
         made = Cov(at.xp.reshape(data[block.value], shape), block.layout)
         covs.setdefault(block.edge, {})[block.tangent] = made
     return {e: company.edge(e, Moments(c[False], c.get(True))) for e, c in covs.items()}
@@ -178,6 +183,8 @@ def _value(notes: Notes, layout: Layout) -> Cov:
 
 def _attended(notes: Notes, beside: Beside, edge: int, m: Moments) -> Moments:
     """Return moments with what stands for the variances of their examples."""
+    if beside.alone:
+        return replace(m, side1=m.nngp, side2=m.nngp)
     layouts = enumerate(beside.side(edge))
     one, two = (None if x is None else Cov(_side(notes, edge, b, x), x) for b, x in layouts)
     return replace(m, side1=one, side2=two, same=Same() if beside.same else None)

@@ -106,6 +106,27 @@ def test_a_chain_changes_nothing(name, counts, monkeypatch):
         assert all(np.array_equal(a, a.T) for a in found if a.ndim == 2)
 
 
+@pytest.mark.parametrize("net, shape", [CHAINED["erf"], CHAINED["slopes"], CHAINED["pools"]])
+@pytest.mark.parametrize("n", [1, 2, 35])
+def test_variances_come_from_a_chain(net, shape, n, monkeypatch):
+    (x,) = images(shape, n)
+    ran = spied(monkeypatch)
+    found = net.kernel_fn(x, None, "cov1")
+    assert any(ran)
+    want = alone(monkeypatch, lambda: net.kernel_fn(x, None, "cov1"))
+    assert np.max(np.abs(found - want)) <= 8 * np.finfo(float).eps * np.max(want)
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e18])
+def test_variances_too_far_from_one_for_a_chain(scale):
+    net, shape = CHAINED["erf"] if scale < 1 else CHAINED["slopes"]
+    (x,) = images(shape, 3)
+    want = net.kernel_fn(x * scale, None, "nngp")
+    found = net.kernel_fn((x * scale).astype(np.float32), None, "nngp")
+    assert np.all(np.isfinite(found))
+    assert np.max(np.abs(found - want)) <= 1e-5 * np.max(want)
+
+
 @pytest.mark.parametrize("n", [5, 21])
 def test_covariances_of_a_batch_with_itself_in_space(n, monkeypatch):
     net = stax.serial(*[x for _ in range(3) for x in (Conv(3, (3, 2), (2, 1), "SAME"), Relu())])
@@ -189,7 +210,7 @@ def test_extreme_variances_take_the_reference(monkeypatch):
     ran = spied(monkeypatch)
     net, shape = convolutions(Relu(), Relu(), end=stax.Flatten)
     x1, x2 = images(shape, 4, 5)
-    found = net.kernel_fn(1e150 * x1, 1e-150 * x2, "nngp")
+    found = net.kernel_fn(1e150 * x1, 1e150 * x2, "nngp")
     assert ran and not any(ran) and np.all(np.isfinite(found))
 
 
