@@ -16,6 +16,7 @@ from ntcore.backends.numpy import split as split_seed
 from ntcore.backends.products import PRODUCTS, width_of
 from ntcore.backends.torch_host import chain_on_host, on_host
 from ntcore.backends.torch_modules import adapt
+from ntcore.backends.torch_pullback import is_transforming, with_pullback
 from ntcore.backends.torch_structured import count, structured
 from ntcore.errors import DTypeError
 from ntcore.ops import REFERENCE, Table
@@ -73,7 +74,9 @@ def _tile_bytes(device: Any) -> int:
 
 
 def _workers(device: Any) -> int:
-    return HOST.workers("cpu") if torch.device(device).type == "cpu" else 1
+    """Transformations of ``torch.func`` are under way in the thread that began them alone."""
+    on_cpu = torch.device(device).type == "cpu"
+    return HOST.workers("cpu") if on_cpu and not is_transforming() else 1
 
 
 def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -189,6 +192,7 @@ BACKEND = Backend(
     vjp=_vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
+    with_pullback=with_pullback,
     chain=None if HOST.chain is None else chain_on_host,
     register_pytree=_register,
     adapt=adapt,

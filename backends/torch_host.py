@@ -65,6 +65,8 @@ def _as_numpy(x: Any) -> Any:
         return x
     if x.device.type != "cpu" or x.dtype not in SHARED or torch.compiler.is_compiling():
         raise NotPlain
+    if x.requires_grad:  # and asking would take longer
+        raise NotPlain
     if forward_ad.unpack_dual(x).tangent is not None:
         raise NotPlain
     try:

@@ -116,6 +116,13 @@ class Backend:
     sweep : callable or None
         ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
         read of static tables, one after the other in one compiled loop.
+    with_pullback : callable or None
+        ``(fn, pullback, args) -> arrays``: ``fn(*args)``, a tuple of arrays, following none of its
+        operations. ``fn`` may be given numbers in place of arrays without axes. What the library
+        asks of its derivative is ``pullback(gradient, args, wanted, cotangents) -> gradients``,
+        those of the arguments that are wanted and None for others; a cotangent may be None.
+        ``gradient(fn, args, cotangents) -> gradients`` follows another function at once. Where the
+        library follows in a way that takes no such rule, the operations of ``fn`` are followed.
     chain : callable or None
         ``(chain, arrays, sides, drawn, same, (n1, n2)) -> arrays or None``: run the operations
         of a :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the variances
@@ -177,6 +184,7 @@ class Backend:
     holding: Callable[[float], AbstractContextManager[None]] = lambda most: nullcontext()
     stage: Callable[..., Any] | None = None
     sweep: Callable[..., list[Any]] | None = None
+    with_pullback: Callable[..., tuple[Array, ...]] | None = None
     chain: Callable[..., list[Array] | None] | None = None
     register_pytree: Callable[[type], None] | None = None
     flatten: Callable[[Any], tuple[list[Any], Any]] | None = None

@@ -9,6 +9,7 @@ from ntcore.backend import Array, Place
 from ntcore.company import Alone, Beside
 from ntcore.cov import Cov, variances
 from ntcore.layers.base import Layer
+from ntcore.plan import Step
 from ntcore.program import Job, Program
 from ntcore.sizing import examples_per_tile, span_of
 from ntcore.source import Examples
@@ -38,25 +39,36 @@ def _examined(job: Job, besides: tuple[Beside, Beside]) -> tuple[Layer, ...]:
 def make_beside(job: Job, batch: int) -> Beside:
     """Return what belongs to a batch; where layers read variances, push it through alone."""
     at, plan = job.at, job.plan
-    masks, asides = dict(job.masks[batch]), {}
+    masks = dict(job.masks[batch])
     for step, layer in zip(plan.steps, job.layers, strict=True):
-        shapes = tuple(_shape(job, i, batch) for i in step.inputs)
-        found = layer.aside(at, job.patterns[batch], shapes, job.counts[batch])
-        if found is not None:
-            asides[step.output] = found
+        shapes = _shapes(job, step, batch)
         if any(i in masks for i in step.inputs):
             given = tuple(masks[i] if i in masks else _open(job, i, batch) for i in step.inputs)
             masks[step.output] = layer.mask(at, shapes, given)
     positions = {edge: _positions(at, mask) for edge, mask in masks.items()}
     drawn = {e: s for e, s in job.sources.items() if isinstance(s, Examples)}
     examples = {e: s.x2 if batch else s.x1 for e, s in drawn.items()}
-    found = Beside(masks, positions, asides, examples=examples)
+    found = Beside(masks, positions, asides_of(job, batch), examples=examples)
     return with_sides(job, batch, found, 0, job.counts[batch]) if plan.keeps else found
+
+
+def asides_of(job: Job, batch: int) -> dict[int, Array]:
+    """Return what layers read of the caller's pattern, by the edges that they write."""
+    count, pattern = job.counts[batch], job.patterns[batch]
+    found = {
+        step.output: layer.aside(job.at, pattern, _shapes(job, step, batch), count)
+        for step, layer in zip(job.plan.steps, job.layers, strict=True)
+    }
+    return {edge: aside for edge, aside in found.items() if aside is not None}
 
 
 def with_sides(job: Job, batch: int, beside: Beside, start: int, stop: int) -> Beside:
     """Push some examples of a batch through the network alone, for what is read of each edge."""
     return replace(beside, sides=_sides(job, batch, beside, start, stop), start=start)
+
+
+def _shapes(job: Job, step: Step, batch: int) -> tuple[Any, ...]:
+    return tuple(_shape(job, i, batch) for i in step.inputs)
 
 
 def _shape(job: Job, edge: int, batch: int) -> Any:

@@ -67,7 +67,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     results = {}
     for e in edges:
         nngp, ntk = kernels[e].result() if tiles else _empty(job, e)
-        sides = (_side_array(job, e, b.sides) for b in besides)
+        sides = (side_array(job, e, b.sides) for b in besides)
         results[e] = Output(nngp, ntk, *sides, *(b.masks.get(e) for b in besides))
     return results
 
@@ -83,18 +83,18 @@ def _tiles(
 
     def compute(task: tuple[Tile, int]) -> Any:
         tile, part = task
-        company = _company(job, grid, tile, besides)
+        company = company_of(job, grid, tile, besides)
         found = program.part(part, *company.spans, company)
         return _output(job, program, [found], company) if len(program) == 1 else found
 
     found = []
     tasks = product(tiles, range(len(program)))
-    for (tile, _), result in _in_order(job, compute, tasks, len(tiles) * len(program)):
+    for (tile, _), result in in_order(job, compute, tasks, len(tiles) * len(program)):
         found.append(result)
         if len(program) == 1:
             yield tile, found.pop()
         elif len(found) == len(program):
-            yield tile, _output(job, program, found, _company(job, grid, tile, besides))
+            yield tile, _output(job, program, found, company_of(job, grid, tile, besides))
             found = []
 
 
@@ -102,10 +102,10 @@ def _output(
     job: Job, program: Program | Parts, found: list[Any], company: Company
 ) -> dict[int, tuple[Array, Array | None]]:
     moments = program.join(found, company)
-    return {edge: _arrays(job, edge, m) for edge, m in moments.items()}
+    return {edge: users_arrays(job, edge, m) for edge, m in moments.items()}
 
 
-def _in_order(
+def in_order(
     job: Job, compute: Callable[[S], T], tasks: Iterable[S], count: int
 ) -> Iterator[tuple[S, T]]:
     """Yield every task with its result, in order, a few of them under way at once.
@@ -148,7 +148,8 @@ class _Pair:
 # --- one tile -----------------------------------------------------------------------------------
 
 
-def _company(job: Job, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]) -> Company:
+def company_of(job: Job, grid: Grid, tile: Tile, besides: tuple[Beside, Beside]) -> Company:
+    """Return what goes with the pairs of a tile."""
     one = span_of(job, tile.start1, tile.stop1, grid.step1)
     two = span_of(job, tile.start2, tile.stop2, grid.step2)
     if not job.plan.keeps:
@@ -178,7 +179,8 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
 # --- results --------------------------------------------------------------------------
 
 
-def _arrays(job: Job, edge: int, m: Moments) -> tuple[Array, Array | None]:
+def users_arrays(job: Job, edge: int, m: Moments) -> tuple[Array, Array | None]:
+    """Return the moments of an output edge as the user sees them; zeros for an NTK of None."""
     nngp = _user(job, edge, m.nngp)
     if job.plan.blocks == 1:
         return nngp, None
@@ -200,7 +202,8 @@ def _user(job: Job, edge: int, cov: Cov) -> Array:
     return (diagonal_to_user if edge in job.diagonal else to_user)(job.at, cov)
 
 
-def _side_array(job: Job, edge: int, sides: dict[int, Cov]) -> Array | None:
+def side_array(job: Job, edge: int, sides: dict[int, Cov]) -> Array | None:
+    """Return the variances of an output edge as the user sees them, if they are asked for."""
     if job.plan.edges[edge].side1 is None or edge not in sides:
         return None
     return _user(job, edge, sides[edge])

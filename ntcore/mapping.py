@@ -9,6 +9,7 @@ from ntcore.backend import Array, Place
 from ntcore.cov import Features, features_of_inputs
 from ntcore.layers.base import Layer
 from ntcore.moves import staged
+from ntcore.plan import Plan
 from ntcore.program import Job, Masks
 from ntcore.shape import Shape
 from ntcore.sizing import examples_per_tile, span_of
@@ -36,13 +37,11 @@ class Mapping:
 def mapped(job: Job) -> Job:
     """Return the job of what is above the layers that map features, which are its inputs then."""
     plan = job.plan
-    maps = [n for n, step in enumerate(plan.steps) if step.maps]
-    if not maps:
+    if not any(step.maps for step in plan.steps):
         return job
     rest = [n for n, step in enumerate(plan.steps) if not step.maps]
-    steps = tuple(plan.steps[n] for n in rest)
-    read = {i for step in steps for i in step.inputs} | set(plan.output_edges)
-    made, masks = _made(job, maps, frozenset(read))
+    steps, read = tuple(plan.steps[n] for n in rest), _read(plan)
+    made, masks = _made(job)
     sources: dict[int, Source] = {i: s for i, s in job.sources.items() if i in read}
     sources |= made
     return replace(
@@ -54,21 +53,31 @@ def mapped(job: Job) -> Job:
     )
 
 
-def _made(
-    job: Job, maps: list[int], read: frozenset[int]
-) -> tuple[dict[int, Mapped], tuple[Masks, Masks]]:
+def _read(plan: Plan) -> frozenset[int]:
+    """Return the edges that are read above the layers that map features."""
+    above = {i for step in plan.steps if not step.maps for i in step.inputs}
+    return frozenset(above | set(plan.output_edges))
+
+
+def widest_map(plan: Plan) -> int:
+    """Return the entries of the largest matrix of positions that an example may be mapped by."""
+    edges = [plan.edges[i] for step in plan.steps if step.maps for i in step.inputs]
+    shapes = (shape for edge in edges for shape in (edge.shape1, edge.shape2))
+    return max((math.prod(shape.spatial) ** 2 for shape in shapes), default=1)
+
+
+def _made(job: Job) -> tuple[dict[int, Mapped], tuple[Masks, Masks]]:
     """Return the sources of the edges that are read, and the masks of all edges, by batch."""
-    masks1, first = _of_batch(job, 0, maps, read)
-    masks2, second = (masks1, first) if job.same else _of_batch(job, 1, maps, read)
+    masks1, first = features_of(job, 0)
+    masks2, second = (masks1, first) if job.same else features_of(job, 1)
     ntk = job.plan.options.ntk
     return {e: Mapped(first[e], second[e], ntk) for e in first}, (masks1, masks2)
 
 
-def _of_batch(
-    job: Job, batch: int, maps: list[int], read: frozenset[int]
-) -> tuple[Masks, dict[int, Features]]:
+def features_of(job: Job, batch: int) -> tuple[Masks, dict[int, Features]]:
     """Return the masks and the features of one batch, some examples after the other."""
     at, plan = job.at, job.plan
+    maps, read = [n for n, step in enumerate(plan.steps) if step.maps], _read(plan)
     layers, steps = [job.layers[n] for n in maps], [plan.steps[n] for n in maps]
     masks = dict(job.masks[batch])
     triples = []

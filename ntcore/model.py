@@ -129,7 +129,7 @@ class Model(Record):
         memory_budget : int, optional
             Bytes that may be taken beside the inputs, the result included. Tiles are made to fit,
             and variances are computed again for every tile where keeping them would not. Inside
-            ``jit`` or ``grad`` it is not looked at.
+            ``jit`` and transformations of functions it is not looked at.
 
         Returns
         -------

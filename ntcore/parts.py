@@ -18,6 +18,7 @@ from typing import Any
 
 from ntcore.below import Below
 from ntcore.cov import Cov, joined, layout_of, rows_of, select
+from ntcore.layers.base import Layer
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move, staged
 from ntcore.need import Need, Offsets
@@ -63,8 +64,9 @@ class Parts:
 
     def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
         plan = job.plan
+        self._job, self._cut = job, cut
         self._at, self._axis = job.at, cut.axis
-        plans = narrowed(plan, cut.edge, needs)
+        self._plans = plans = narrowed(plan, cut.edge, needs)
         self._into = cut.edge
         self._pools: list[Move | None] = [None] * len(needs)
         if cut.pool is not None:
@@ -74,7 +76,7 @@ class Parts:
         each = zip(plans, self._pools, strict=True)
         self._programs = [Program(replace(job, plan=p), "cross", then=pool) for p, pool in each]
         self._layout = plan.edges[self._into].layout()
-        self._rest = Program(job, "cross", cut.start)
+        self._rest = self.above(job.layers)
         self.widest = max(p.widest for p in self._programs)
 
     def __len__(self) -> int:
@@ -89,12 +91,26 @@ class Parts:
         """Push one tile through the layers below the cut, for one part."""
         return self._programs[part].run(one, two, company)[self._into]
 
-    def join(self, found: list[Moments], company: Company) -> dict[int, Moments]:
+    def below(self, part: int) -> Below:
+        """Return the layers below the cut as a function, for one part."""
+        job, pool = self._job, self._pools[part]
+        enters = tuple((edge, source.enter("cross")) for edge, source in job.sources.items())
+        taking = None if pool is None else (self._cut.start - 1, pool.ctx)
+        return Below(job.at, self._plans[part], self._cut.edge, enters, taking)
+
+    def above(self, layers: tuple[Layer, ...]) -> Program:
+        """Return the program of the layers above the cut."""
+        return Program(replace(self._job, layers=layers), "cross", self._cut.start)
+
+    def join(
+        self, found: list[Moments], company: Company, above: Program | None = None
+    ) -> dict[int, Moments]:
         """Put the parts of a tile together and push them through the layers above the cut."""
         tangents = [m.ntk for m in found if m.ntk is not None]
         nngp = self._joined([m.nngp for m in found])
         whole = Moments(nngp, self._joined(tangents) if tangents else None)
-        return self._rest.go_on({self._into: company.edge(self._into, whole)}, company)
+        env = {self._into: company.edge(self._into, whole)}
+        return (above or self._rest).go_on(env, company)
 
     def _joined(self, found: list[Cov]) -> Cov:
         rows = self._layout.in_rows
@@ -107,15 +123,7 @@ class Swept(Parts):
 
     def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
         super().__init__(job, cut, needs)
-        self._job = job
-        enters = tuple((edge, source.enter("cross")) for edge, source in job.sources.items())
-        plans = narrowed(job.plan, cut.edge, needs)
-        self._each = tuple(
-            Below(
-                job.at, plan, cut.edge, enters, None if pool is None else (cut.start - 1, pool.ctx)
-            )
-            for plan, pool in zip(plans, self._pools, strict=True)
-        )
+        self._each = tuple(map(self.below, range(len(needs))))
 
     @property
     def kinds(self) -> int:
@@ -132,9 +140,11 @@ class Swept(Parts):
         sweep = at.backend.require("sweep", "computing in parts")
         return sweep(self._each, (self._job.layers, arrays, company.cut()))
 
-    def join(self, found: list[Any], company: Company) -> dict[int, Moments]:
+    def join(
+        self, found: list[Any], company: Company, above: Program | None = None
+    ) -> dict[int, Moments]:
         """Put the parts of a tile together and push them through the layers above the cut."""
-        return super().join(found[0], company)
+        return super().join(found[0], company, above)
 
 
 def make_program(job: Job) -> Program | Parts:
@@ -147,6 +157,11 @@ def make_program(job: Job) -> Program | Parts:
         if roomy.chained:
             return roomy
     return _shared(job, whole, budget(job))
+
+
+def program_within(job: Job, limit: int) -> Program | Parts:
+    """Return the program of the cross block, in parts where a tile exceeds so many bytes."""
+    return _shared(job, Program(job, "cross"), limit)
 
 
 def _shared(job: Job, whole: Program, limit: int) -> Program | Parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ntcore import kernel
+from ntcore import followed
 from ntcore.backend import Array
 from ntcore.cov import diagonal_of_user, diagonal_to_user, layout_of, of_user, to_user
 from ntcore.kernel import Output, Progress
@@ -29,14 +29,14 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """
     pieces = pieces_of(job.plan)
     if len(pieces) == 1:
-        return kernel.evaluate(job, progress)
+        return followed.evaluate(job, progress)
     held: Held = {}
     for piece in pieces:
         if piece.first is not None:
             held[job.plan.steps[piece.first].output] = _regrouped(job, piece.first, held)
         if piece.outputs:
             below = _job(job, piece, held)
-            found = kernel.evaluate(below, progress)
+            found = followed.evaluate(below, progress)
             held |= {e: _kernel(below, e, out) for e, out in found.items()}
     return {e: _output(job, e, held[e]) for e in job.plan.output_edges}
 

@@ -26,6 +26,10 @@ MULTIPLIED = 4
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
 
+#: Tiles, and bytes at most, that all layers may leave for the way back; the blocks that a layer
+#: leaves, about; and the part of a tile that is as fast.
+FOLLOWED, MOST_FOLLOWED, LEFT, FAST = 128, 1 << 33, 8, 2
+
 
 def budget(job: Job, chained: bool = False) -> int:
     """Return the bytes that one block of a tile should take."""
@@ -36,6 +40,19 @@ def budget(job: Job, chained: bool = False) -> int:
         return usual
     left = _left(job) / (4 if chained else 1)  # the rest is for work space and variances
     return max(1, min(usual, int(left // (LIVE * workers(job)))))
+
+
+def followed_bytes(job: Job) -> int:
+    """Return the bytes of one block of a tile where the operations of all layers are followed.
+
+    What they leave for the way back is there at once.
+    """
+    tile = job.at.backend.tile_bytes(job.at.device)
+    most = min(FOLLOWED * tile, MOST_FOLLOWED)
+    if job.plan.options.memory_budget is not None:
+        kept = job.plan.cost.bytes_kept if job.plan.keeps else 0
+        most = min(most, int((_left(job) - kept) // workers(job)))
+    return max(1, min(tile // FAST, most // (LEFT * max(1, len(job.plan.steps)))))
 
 
 def workers(job: Job) -> int:

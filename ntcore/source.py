@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ntcore.backend import Array, Place, host
@@ -24,6 +24,10 @@ from ntcore.moments import Moments
 from ntcore.result import Kernel
 
 Enter = Callable[..., Moments]
+#: An array or None, and the batch, 0 or 1, that each of its first axes goes over.
+Held = tuple[Array | None, tuple[int, ...]]
+#: The fields of a kernel that moments are made of.
+FIELDS = ("nngp", "ntk", "cov1", "cov2")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,15 @@ class Examples:
         """Return the covariance of two batches."""
         return _of_examples
 
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """Both batches."""
+        return (self.x1, (0,)), (self.x2, (1,))
+
+    def holding(self, arrays: Sequence[Array | None]) -> Examples:
+        """Return a source with other arrays, in the order of ``held``."""
+        return Examples(*arrays)
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -100,6 +113,16 @@ class Mapped:
     def enter(self, block: str) -> Enter:
         """Return the products of features."""
         return OfFeatures(self.one.tangents if self.ntk and block == "cross" else ())
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The features of both batches."""
+        return (self.one.data, (0,)), (self.two.data, (1,))
+
+    def holding(self, arrays: Sequence[Array | None]) -> Mapped:
+        """Return a source with other arrays, in the order of ``held``."""
+        one, two = arrays
+        return Mapped(replace(self.one, data=one), replace(self.two, data=two), self.ntk)
 
 
 @dataclass(frozen=True)
@@ -140,6 +163,17 @@ class Given:
     def enter(self, block: str) -> Enter:
         """Return the blocks that the arrays of a kernel describe."""
         return _of_diagonal if self.kernel.diagonal_spatial else _of_kernel
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """Both kernels, and the covariances of either batch."""
+        k = self.kernel
+        each, cov2 = 1 if k.diagonal_batch else 2, k.cov1 if k.cov2 is None else k.cov2
+        return (k.nngp, (0, 1)), (k.ntk, (0, 1)), (k.cov1, (0,) * each), (cov2, (1,) * each)
+
+    def holding(self, arrays: Sequence[Array | None]) -> Given:
+        """Return a source with other arrays, in the order of ``held``."""
+        return Given(self.kernel.replace(**dict(zip(FIELDS, arrays, strict=True))))
 
 
 def _of_examples(at: Place, layout: Layout, *arrays: Array | None) -> Moments:
