@@ -6,6 +6,10 @@ space to stay in the second cache.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ntcore.backends import numba_chain_loops as loops
@@ -14,7 +18,7 @@ from ntcore.backends.numba_encode import encoded
 from ntcore.backends.numba_groups import make_groups, paired_groups
 from ntcore.backends.numba_loops import LANES
 from ntcore.backends.numba_moments import DTYPES
-from ntcore.backends.numpy import moderate
+from ntcore.backends.numpy import bounds, moderate
 from ntcore.chain import Chain
 from ntcore.ops import count
 
@@ -33,8 +37,7 @@ def run(
 ) -> list[np.ndarray] | None:
     """Return the outputs of a chain, ``(entries, n1 * n2)`` each; None where it cannot."""
     kinds = {x.dtype for x in (*arrays, *sides, *(drawn or ()))}
-    variances = arrays if chain.paired else sides
-    if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(map(moderate, variances)):
+    if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(_are_moderate(x) for x in sides):
         return None
     code, (dtype,) = encoded(chain), kinds
     row_bytes = code.widest * dtype.itemsize
@@ -55,25 +58,54 @@ def run(
     work = _aligned(code.slots, max(code.widest * step, 2) * lanes, dtype)
     marks = np.zeros((0, 0), np.bool_) if same is None else same
     given = (*sides, *(drawn or (none, none)))
-    rows = tuple(_flat(x, groups.beyond) for x in given)
+    rows = tuple((_flat_beyond if groups.beyond else _flat)(x) for x in given)
     beside = lanes if groups.along == 2 else 0
     copies = tuple(_aligned(1, len(x) * beside, dtype)[0] for x in given)
-    loops.run(
+    fine = loops.run(
         code.code, code.scales.astype(dtype), code.ints, source, second, target, rows, copies,
         *counts, marks, groups.ones, groups.twos, groups.pairs, groups.whole, groups.along,
-        code.rows, step, work,
+        code.rows, step, work, tuple(map(dtype.type, bounds(dtype))),
     )  # fmt: skip
-    if chain.paired and not moderate(target):
+    if not fine:
         return None
     for one in chain.steps:
         count(one.name)
     return np.split(target, np.cumsum(code.outputs)[:-1])
 
 
-def _flat(x: np.ndarray, beyond: bool) -> np.ndarray:
-    """Return rows one after the other, and a vector after the last where one may reach there."""
-    if not beyond:
-        return np.ascontiguousarray(x).reshape(-1)
+def _once(fn: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+    """Return a function that remembers what it made of an array as long as that is there.
+
+    The variances of a tile are those of all its parts.
+    """
+    made: dict[int, tuple[Any, Any]] = {}
+
+    def remembered(x: np.ndarray) -> Any:
+        key = id(x)
+        if key not in made:
+            found = fn(x)
+            if np.may_share_memory(found, x):
+                return found
+            made[key] = weakref.ref(x, lambda _: made.pop(key, None)), found
+        return made[key][1]
+
+    return remembered
+
+
+@_once
+def _are_moderate(x: np.ndarray) -> bool:
+    return moderate(x)
+
+
+@_once
+def _flat(x: np.ndarray) -> np.ndarray:
+    """Return rows one after the other."""
+    return np.ascontiguousarray(x).reshape(-1)
+
+
+@_once
+def _flat_beyond(x: np.ndarray) -> np.ndarray:
+    """Return rows one after the other, and a vector after the last, where one may reach."""
     return np.concatenate([x.reshape(-1), np.zeros(LANES, x.dtype)])
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ntcore.backends.numba_beside import are_within, between, dual, dual_beside, put
 from ntcore.backends.numba_folds import add, fold
-from ntcore.backends.numba_loops import LANES, U, compiled, exact
-from ntcore.backends.numba_moments import alike, one_by_lanes
+from ntcore.backends.numba_loops import LANES, U, compiled
 from ntcore.backends.numba_sums import affine_row
 from ntcore.backends.numba_windows import window
 
@@ -22,72 +22,9 @@ from ntcore.backends.numba_windows import window
 LOAD, STORE, WINDOW, AFFINE, PRODUCT, BETWEEN, PUT, TOTAL, FOLD, DUAL = range(10)
 #: Columns of an operation: what it is, the slots that it reads and writes, the outer entries and
 #: the positions of what it writes, where its integers or the rows of a block begin, and the first
-#: rows of its variances. A nonlinearity writes over what it reads; without integers it is of
-#: variances.
+#: rows of its variances, negative where they are entries of the block itself. A nonlinearity writes
+#: over what it reads.
 WHAT, ONE, TWO, OUT, OUT2, OUTER, WIDTH, AT, FIRST1, FIRST2 = range(10)
-
-
-@compiled
-def _dual(
-    kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
-    ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int,
-    wide2: int, ones: Any, twos: Any,
-) -> None:  # fmt: skip
-    """Write moments over the entries that they are of, one example against its neighbours."""
-    a, lanes = 0, ones.size
-    for m in range(outer):
-        for e in range(m * skip + first, m * skip + first + count):
-            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            for v in range(0, lanes, LANES):
-                q1, j = one[U(r1 + ones[v])], r2 + twos[v]
-                one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
-            a += lanes
-
-
-@compiled
-def _dual_beside(
-    kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
-    ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, lanes: int,
-) -> None:  # fmt: skip
-    """The same with variances that lie side by side, as many entries at once as follow on."""
-    a = 0
-    for m in range(outer):
-        e, stop = m * skip + first, m * skip + first + count
-        while e < stop:
-            r1, r2, start = ints[at1 + e], ints[at2 + e], e
-            while e < stop and ints[at1 + e] - r1 == ints[at2 + e] - r2 == e - start:
-                e += 1
-            n, b, c = (e - start) * lanes, (first1 + r1) * lanes, (first2 + r2) * lanes
-            alike(kind, k, slope, tangent, a, one, b, two, c, n)
-            a += n
-
-
-@exact
-def _between(
-    x: Any, out: Any, more: bool, outer: int, skip: int, first: int, count: int, ints: Any,
-    at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int, wide2: int,
-    ones: Any, twos: Any, vectors: bool, scale: Any,
-) -> None:  # fmt: skip
-    """Multiply the examples that every entry compares, and add what was there."""
-    a, lanes = 0, ones.size
-    for m in range(outer):
-        for e in range(m * skip + first, m * skip + first + count):
-            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            if vectors:
-                for v in range(0, lanes, LANES):
-                    u, j = one[U(r1 + ones[v])], r2 + twos[v]
-                    if more:
-                        for i in range(LANES):
-                            z = u * two[U(j + i)] + x[U(a + v + i)]
-                            out[U(a + v + i)] = z * scale
-                    else:
-                        for i in range(LANES):
-                            out[U(a + v + i)] = (u * two[U(j + i)]) * scale
-            else:
-                for i in range(lanes):
-                    z = one[U(r1 + i)] * two[U(r2 + i)]
-                    out[U(a + i)] = (z + x[U(a + i)] if more else z) * scale
-            a += lanes
 
 
 @compiled
@@ -100,24 +37,6 @@ def _total(x: Any, entries: int, y: Any, pairs: Any, whole: Any, scale: Any) -> 
             x[U(i)] += x[U(far + i)]
         entries = half
     add(x, y, 0, pairs, whole, scale)
-
-
-@compiled
-def _put(
-    x: Any, y: Any, n: int, ints: Any, at: int, at1: int, first1: int, skip: int, first: int,
-    count: int, side: Any, wide: int, ones: Any, itself: Any,
-) -> None:  # fmt: skip
-    """Copy a block, with variances where an entry compares one position of one example."""
-    y[:n] = x[:n]
-    lanes = ones.size
-    for each in range(ints[at]):
-        whole = ints[at + 1 + each]
-        m, e = whole // skip, whole % skip - first
-        if 0 <= e < count:
-            a, row = (m * count + e) * lanes, (ints[at1 + whole] + first1) * wide
-            for i in range(lanes):
-                if itself[i]:
-                    y[a + i] = side[row + ones[i]]
 
 
 @compiled
@@ -163,9 +82,12 @@ def _store(
 def _operate(
     code: Any, scale: Any, bias: Any, ints: Any, work: Any, rows: int, row: int, held: int,
     one: Any, two: Any, wide1: int, wide2: int, drawn1: Any, drawn2: Any, ones: Any, twos: Any,
-    along: int, itself: Any,
-) -> None:  # fmt: skip
-    """Run one operation on one group of pairs and some rows, ``row`` and after."""
+    along: int, itself: Any, bounds: Any,
+) -> bool:  # fmt: skip
+    """Run one operation on one group of pairs and some rows, ``row`` and after.
+
+    Return whether it could: variances that come up on the way may be too far from one.
+    """
     op, outer, width, at = code[WHAT], code[OUTER], code[WIDTH], code[AT]
     first, count, skip, lanes = row * width, held * width, rows * width, ones.size
     x, y, out, more = work[code[ONE]], work[code[TWO]], work[code[OUT]], code[TWO] >= 0
@@ -181,36 +103,42 @@ def _operate(
     elif op == BETWEEN:
         more = code[ONE] >= 0
         if along:
-            _between(
+            between(
                 x, out, more, outer, skip, first, count, ints, at, ints[at - 1], drawn1, drawn2,
                 first1, first2, wide1, wide2, ones, twos, along == 1, scale,
             )  # fmt: skip
         else:
-            _between(
+            between(
                 x, out, more, outer, skip, first, count, ints, ints[at - 1], at, drawn2, drawn1,
                 first2, first1, wide2, wide1, twos, ones, True, scale,
             )  # fmt: skip
     elif op == PUT:
         at1 = ints[at - 1]
-        _put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
-    elif at == 0:
+        put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
+    elif first1 < 0:
+        if not are_within(x, n // lanes, lanes, ints, at, bounds):
+            return False
         spare[:n] = x[:n]
-        alike(op - DUAL, x, slope, False, 0, spare, 0, spare, 0, n)
+        dual_beside(
+            op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], spare,
+            spare, 0, 0, lanes,
+        )  # fmt: skip
     elif along == 2:
-        _dual_beside(
+        dual_beside(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
             first1, first2, lanes,
         )  # fmt: skip
     elif along == 1:
-        _dual(
+        dual(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
             first1, first2, wide1, wide2, ones, twos,
         )  # fmt: skip
     else:
-        _dual(
+        dual(
             op - DUAL, x, slope, more, outer, skip, first, count, ints, ints[at - 1], at, two, one,
             first2, first1, wide2, wide1, twos, ones,
         )  # fmt: skip
+    return True
 
 
 @compiled
@@ -233,9 +161,9 @@ def _copy(x: Any, wide: int, lanes: Any, y: Any) -> None:
 def run(
     code: Any, scales: Any, ints: Any, source: Any, more: Any, target: Any, beside: Any,
     copies: Any, n1: int, n2: int, same: Any, ones: Any, twos: Any, pairs: Any, whole: Any,
-    along: int, rows: int, step: int, work: Any,
-) -> None:  # fmt: skip
-    """Run a chain on group after group of pairs, some rows at a time.
+    along: int, rows: int, step: int, work: Any, bounds: Any,
+) -> bool:  # fmt: skip
+    """Run a chain on group after group of pairs, some rows at a time; return whether it could.
 
     Values are loaded from ``source`` or, after its last row, from ``more``; ``beside`` has the
     variances of both batches and then the examples, ``copies`` the space to bring them side by
@@ -244,7 +172,7 @@ def run(
     lanes = ones.shape[1]
     one, two, drawn1, drawn2 = beside if along < 2 else copies
     wide1, wide2 = (n1, n2) if along < 2 else (lanes, lanes)
-    every = np.arange(lanes)
+    every, fine = np.arange(lanes), True
     itself, sums = np.zeros(lanes, np.bool_), np.empty(lanes, work.dtype)
     for g in range(ones.shape[0]):
         _mark(same, ones[g], twos[g], pairs[g], itself)
@@ -276,7 +204,8 @@ def run(
                         scales[c, 0], work[work.shape[0] - 2], work[work.shape[0] - 1], sums,
                     )  # fmt: skip
                 else:
-                    _operate(
+                    fine &= _operate(
                         code[c], scales[c, 0], scales[c, 1], ints, work, rows, row, held, one, two,
-                        wide1, wide2, drawn1, drawn2, lanes1, lanes2, along, itself,
+                        wide1, wide2, drawn1, drawn2, lanes1, lanes2, along, itself, bounds,
                     )  # fmt: skip
+    return fine

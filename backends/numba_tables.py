@@ -13,6 +13,8 @@ from ntcore.ops import Table
 
 def rows_of_chain(chain: Chain) -> int:
     """Return the rows of the last axis if they never meet, and 1 otherwise."""
+    if chain.paired:
+        return 1
     made = [i for step in chain.steps if step.name != "total" for i in step.outputs]
     values = {*chain.inputs, *made} - {s.outputs[0] for s in folds(chain)}
     shapes = [chain.shapes[i] for i in values]

@@ -189,13 +189,19 @@ def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     return moment, turned
 
 
+def bounds(dtype: Any) -> tuple[float, float]:
+    """Return what variances lie between whose products keep all their digits."""
+    info = np.finfo(dtype)
+    return (float(info.tiny) / float(info.eps)) ** 0.5, float(info.max) ** 0.45
+
+
 def moderate(q: np.ndarray) -> bool:
     """Whether products of two such variances keep all their digits."""
-    info = np.finfo(q.dtype)
     least, most = float(q.min(initial=math.inf)), float(q.max(initial=0))
     if least == 0:
         least = float(q.min(initial=math.inf, where=q > 0))
-    return most < float(info.max) ** 0.45 and least > (float(info.tiny) / info.eps) ** 0.5
+    low, high = bounds(q.dtype)
+    return low < least and most < high
 
 
 PLAIN: dict[str, Callable[..., Any]] = {

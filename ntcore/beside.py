@@ -11,8 +11,9 @@ from ntcore.cov import Cov, variances
 from ntcore.layers.base import Layer
 from ntcore.plan import Step
 from ntcore.program import Job, Program
-from ntcore.sizing import examples_per_tile, span_of
+from ntcore.sizing import examples_per_tile, span_of, workers
 from ntcore.source import Examples
+from ntcore.tasks import in_order
 
 
 def settled(job: Job) -> tuple[Job, tuple[Beside, Beside]]:
@@ -92,12 +93,20 @@ def _sides(job: Job, batch: int, beside: Beside, first: int, last: int) -> dict[
     kept = job.plan.kept(block)
     if not kept or not count:
         return {}
-    parts: dict[int, list[Array]] = {}
     program = Program(job, block)
     step = examples_per_tile(job, program.widest, count)
-    for start in range(first, last, step):
+
+    def part(start: int) -> dict[int, Array]:
         span = span_of(job, start, min(start + step, last), step)
-        both = (beside, beside), (span, span)
-        program.run(span, span, Alone(at, *both, kept=kept, parts=parts))
-    joined = {e: p[0] if len(p) == 1 else at.xp.concat(p, axis=-1) for e, p in parts.items()}
+        company = Alone(at, (beside, beside), (span, span), kept=kept)
+        program.run(span, span, company)
+        return company.found
+
+    starts = range(first, last, step)
+    parts = [found for _, found in in_order(workers(job), part, starts, len(starts))]
+    joined = {e: _joined(at, [p[e] for p in parts]) for e in parts[0]}
     return {e: Cov(x, kept[e]) for e, x in joined.items()}
+
+
+def _joined(at: Place, parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else at.xp.concat(parts, axis=-1)

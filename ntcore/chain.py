@@ -15,6 +15,9 @@ from typing import Any
 
 from ntcore.ops import Table
 
+#: In place of the first rows of an edge: what is there of a batch by itself holds its variances.
+OWN = (-1, -1)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -35,9 +38,10 @@ class Step:
         The size of each axis of the input of ``gather_sums``, and its tables.
     rows : tuple of two host arrays of integers, or None
         For each entry, the row of its variance among those of the edge, for either batch; or the
-        row of what is multiplied. Entries without rows are variances themselves.
+        row of what is multiplied.
     firsts : tuple of int
-        The first row of the edge among those of all edges, for either batch.
+        The first row of the edge among those of all edges, for either batch; ``OWN`` where
+        the variances are entries of the block itself.
     entries : host array of integers or None
         The entries that ``put_variances`` replaces.
     """

@@ -90,6 +90,10 @@ class Company(Record):
         first, second = (Span(0, s.width, s.width) for s in self.spans)
         return Company(self.at, (one, two), (first, second), self.same)
 
+    @cached_property
+    def _rows(self) -> dict[tuple[int, ...], tuple[Array, Array]]:
+        return {}
+
     def edge(self, edge: int, m: Moments) -> Moments:
         """Return the moments of an edge with what belongs to their examples."""
         mask1, mask2 = (_cut(self.at, b.positions.get(edge), s, -1) for b, s in self._both)
@@ -109,9 +113,9 @@ class Company(Record):
         return [replace(m, aside1=aside1, aside2=aside2) for m in inputs]
 
     @property
-    def alone(self) -> bool:
-        """Whether a batch passes by itself."""
-        return False
+    def alone(self) -> dict[int, Layout] | None:
+        """None; what is kept of every edge where a batch passes by itself."""
+        return None
 
     @property
     def plain(self) -> bool:
@@ -129,8 +133,11 @@ class Company(Record):
         if not edges:
             one, two = (self.at.xp.zeros((0, s.width), dtype=self.at.dtype) for s in self.spans)
             return one, two
-        one, two = (s.after(b.start).of(self.at, b.rows(self.at, edges), 1) for b, s in self._both)
-        return one, two
+        if edges not in self._rows:
+            each = ((b.rows(self.at, edges), s.after(b.start)) for b, s in self._both)
+            one, two = (s.of(self.at, x, 1) for x, s in each)
+            self._rows[edges] = one, two
+        return self._rows[edges]
 
     def drawn(self, edges: tuple[int, ...]) -> tuple[Array, Array] | None:
         """Return the examples of some input edges as rows, of the examples of each batch."""
@@ -160,16 +167,16 @@ def _cut_side(at: Place, side: Cov, span: Span) -> Cov:
 class Alone(Company):
     """A batch that passes through the network by itself: every block is the side of its edge.
 
-    ``kept`` says what is to be collected of which edge in ``parts``.
+    ``kept`` says what is to be collected of which edge in ``found``.
     """
 
     kept: dict[int, Layout] = leaf(default_factory=dict)
-    parts: dict[int, list[Array]] = leaf(default_factory=dict)
+    found: dict[int, Array] = leaf(default_factory=dict)
 
     @property
-    def alone(self) -> bool:
-        """Whether a batch passes by itself."""
-        return True
+    def alone(self) -> dict[int, Layout]:
+        """What is kept of every edge."""
+        return self.kept
 
     def edge(self, edge: int, m: Moments) -> Moments:
         """Return the moments of an edge as the variances of both its batches, and keep them."""
@@ -177,7 +184,7 @@ class Alone(Company):
         if edge in self.kept:
             data = select(self.at, m.nngp, self.kept[edge]).data
             span = self.spans[0]
-            self.parts.setdefault(edge, []).append(data[..., : span.stop - span.start])
+            self.found[edge] = data[..., : span.stop - span.start]
         return replace(m, side1=m.nngp, side2=m.nngp)
 
 

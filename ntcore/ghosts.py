@@ -78,19 +78,30 @@ class Batch(Ghost):
         return Side(self.on, rows, self.first, drawn=True)
 
 
-class Spread(Ghost):
+class _Unscaled(Ghost):
+    """What can be multiplied by one."""
+
+    def __mul__(self, other: Any) -> Any:
+        if not is_number(other) or other != 1:
+            raise Unrecordable
+        return self
+
+    __rmul__ = __mul__
+
+
+class Spread(_Unscaled):
     """What of a side belongs to every entry of a block, by the numbers of rows."""
 
     def __init__(self, side: Side, rows: Any, first: int, space: tuple[int, ...]) -> None:
         self.on, self.drawn = side.on, side.drawn
         self.rows, self.first, self.space = rows, first, space
 
-    def __mul__(self, other: Any) -> Spread:
-        if not is_number(other) or other != 1:
-            raise Unrecordable
-        return self
 
-    __rmul__ = __mul__
+class Own(_Unscaled):
+    """The entries of a block that are the variances of its entries."""
+
+    def __init__(self, value: Any, entries: Any) -> None:
+        self.value, self.entries = value, entries
 
 
 class Same(Ghost):

@@ -8,13 +8,10 @@ diagonal are computed.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any
 
 from ntcore.backend import Array, host
 from ntcore.beside import settled, with_sides
@@ -26,10 +23,12 @@ from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
 from ntcore.sizing import check_budget, pairs_per_tile, span_of, workers
 from ntcore.source import Span
+from ntcore.tasks import in_order
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
 
-S = TypeVar("S")
-T = TypeVar("T")
+#: Tiles for each thread that are enough to be shared evenly, whatever their number.
+MANY = 3
+
 Progress = Callable[[int, int], None]
 
 
@@ -53,8 +52,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     job, besides = settled(mapped(job))
     program = make_program(job)
     check_budget(job, program.widest)
-    parts = len(program) if program.chained else 0
-    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, parts)
+    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, program.chained)
     grid = make_grid(*job.counts, pairs, job.same)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}
@@ -79,23 +77,35 @@ def _tiles(
     tiles: list[Tile],
     besides: tuple[Beside, Beside],
 ) -> Iterator[tuple[Tile, dict[int, tuple[Array, Array | None]]]]:
-    """Yield every tile with the arrays of its output edges; parts of tiles run side by side."""
+    """Yield every tile with the arrays of its output edges.
 
-    def compute(task: tuple[Tile, int]) -> Any:
-        tile, part = task
+    Tiles run side by side, or the parts of one tile where tiles are few.
+    """
+
+    def part(task: tuple[Tile, int]) -> Any:
+        company = company_of(job, grid, task[0], besides)
+        return program.part(task[1], *company.spans, company)
+
+    def whole(tile: Tile) -> Any:
         company = company_of(job, grid, tile, besides)
-        found = program.part(part, *company.spans, company)
-        return _output(job, program, [found], company) if len(program) == 1 else found
+        found = [program.part(k, *company.spans, company) for k in range(len(program))]
+        return _output(job, program, found, company)
 
+    if len(program) == 1 or _are_shared_evenly(len(tiles), workers(job)):
+        yield from in_order(workers(job), whole, tiles, len(tiles))
+        return
     found = []
     tasks = product(tiles, range(len(program)))
-    for (tile, _), result in in_order(job, compute, tasks, len(tiles) * len(program)):
+    for (tile, _), result in in_order(workers(job), part, tasks, len(tiles) * len(program)):
         found.append(result)
-        if len(program) == 1:
-            yield tile, found.pop()
-        elif len(found) == len(program):
+        if len(found) == len(program):
             yield tile, _output(job, program, found, company_of(job, grid, tile, besides))
             found = []
+
+
+def _are_shared_evenly(tiles: int, threads: int) -> bool:
+    """Whether no thread waits long for others when each takes whole tiles."""
+    return tiles % threads == 0 or tiles >= MANY * threads
 
 
 def _output(
@@ -103,29 +113,6 @@ def _output(
 ) -> dict[int, tuple[Array, Array | None]]:
     moments = program.join(found, company)
     return {edge: users_arrays(job, edge, m) for edge, m in moments.items()}
-
-
-def in_order(
-    job: Job, compute: Callable[[S], T], tasks: Iterable[S], count: int
-) -> Iterator[tuple[S, T]]:
-    """Yield every task with its result, in order, a few of them under way at once.
-
-    Threads pay where the library lets go of the interpreter lock inside its operations.
-    """
-    threads = min(workers(job), count)
-    if threads <= 1:
-        for task in tasks:
-            yield task, compute(task)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[S, Future[T]]] = deque()
-        for task in tasks:
-            waiting.append((task, pool.submit(copy_context().run, compute, task)))
-            if len(waiting) > 2 * threads:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
 
 
 class _Pair:

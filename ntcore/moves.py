@@ -36,8 +36,8 @@ class Company(Protocol):
         """Which pairs are one example twice; None where none are."""
 
     @property
-    def alone(self) -> bool:
-        """Whether a batch passes by itself, and every block is of examples with themselves."""
+    def alone(self) -> dict[int, Layout] | None:
+        """What is kept of every edge where a batch passes by itself, and None otherwise."""
 
     @property
     def plain(self) -> bool:

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from ntcore.below import Below
-from ntcore.cov import Cov, joined, layout_of, rows_of, select
+from ntcore.cov import Cov, Layout, joined, layout_of, rows_of, select
 from ntcore.layers.base import Layer
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move, staged
@@ -72,7 +72,7 @@ class Parts:
         if cut.pool is not None:
             self._into = plan.steps[cut.pool].output
             pool = Program(job, "cross", cut.pool).move(self._into)
-            self._pools = [_taking(plan, cut, pool, need) for need in needs]
+            self._pools = [_taking(pool, each) for each in _reached(plan, cut, needs)]
         each = zip(plans, self._pools, strict=True)
         self._programs = [Program(replace(job, plan=p), "cross", then=pool) for p, pool in each]
         self._layout = plan.edges[self._into].layout()
@@ -268,21 +268,33 @@ def _shared_out(edge: Edge, k: int, pieces: int) -> list[Offsets]:
     return [frozenset(d for d in axis[2] if d % axis[1] in group) for group in groups]
 
 
-def _taking(plan: Plan, cut: Cut, pool: Move, part: Need) -> Move:
-    """Return an additive layer that takes one part of its input to the rows that read it."""
-    out = plan.edges[pool.output]
-    if not out.shape1.ndim:
+def _taking(pool: Move, layout: Layout | None) -> Move:
+    """Return an additive layer that takes a part of its input to the rows that read it."""
+    if layout is None:
         return pool
-    assert out.cross is not None
-    edge, axes = plan.edges[cut.edge], list(out.cross.axes)
-    size2 = out.shape2.spatial[cut.axis]
-
-    def reads(d: int) -> bool:
-        single = Need((*axes[: cut.axis], frozenset({d}), *axes[cut.axis + 1 :]))
-        below = pool.layer.need(single, edge.shape1, edge.shape2)
-        return not below.axes[cut.axis].isdisjoint(part.axes[cut.axis])
-
-    rows = {d % size2 for d in axes[cut.axis] if reads(d)}
-    axes[cut.axis] = frozenset(d for d in axes[cut.axis] if d % size2 in rows)
-    layout = layout_of(Need(tuple(axes)), out.shape1.spatial, out.shape2.spatial)
     return replace(pool, ctx=replace(pool.ctx, layout=layout, partial=True))
+
+
+@lru_cache(maxsize=256)
+def _reached(plan: Plan, cut: Cut, needs: tuple[Need, ...]) -> tuple[Layout | None, ...]:
+    """Return, for each part, the rows of what a pool writes that read it; None without rows."""
+    assert cut.pool is not None
+    step = plan.steps[cut.pool]
+    out, edge, k = plan.edges[step.output], plan.edges[cut.edge], cut.axis
+    if not out.shape1.ndim:
+        return (None,) * len(needs)
+    assert out.cross is not None
+    axes, size2 = out.cross.axes, out.shape2.spatial[k]
+    below = {
+        d: step.layer.need(
+            Need((*axes[:k], frozenset({d}), *axes[k + 1 :])), edge.shape1, edge.shape2
+        )
+        for d in axes[k]
+    }
+    found = []
+    for part in needs:
+        rows = {d % size2 for d, read in below.items() if not read.axes[k].isdisjoint(part.axes[k])}
+        own = frozenset(d for d in axes[k] if d % size2 in rows)
+        each = Need((*axes[:k], own, *axes[k + 1 :]))
+        found.append(layout_of(each, out.shape1.spatial, out.shape2.spatial))
+    return tuple(found)

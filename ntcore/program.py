@@ -67,7 +67,6 @@ class Program:
         self._stretches = _stretches_of(job, start, then)
         self._job = job
         edges = job.plan.edges
-        self._kept = () if block == "cross" else tuple(job.plan.kept(block))
         self._outputs = [i for i in leaves_of(job.plan.outputs) if asked(edges[i], block)]
         self._entries = [
             (edge, source, edges[edge].layout(block))
@@ -182,8 +181,7 @@ class Program:
     def _stretch(self, n: int, given: Given, beside: Beside) -> Stretch | None:
         key = self._block, n, beside.same, tuple(given.items()), tuple(beside.drawn.items())
         if key not in self._stretches:
-            kept = {*self._outputs, *self._kept}
-            found = find_stretch(self._at, self._moves, n, given, beside, kept)
+            found = find_stretch(self._at, self._moves, n, given, beside, self._outputs)
             self._stretches[key] = found
         return self._stretches[key]
 

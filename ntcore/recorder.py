@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from ntcore.backend import Place, host, is_number
-from ntcore.chain import Notes, Step
+from ntcore.chain import OWN, Notes, Step
 from ntcore.cov import Cov, Layout, positions
-from ntcore.ghosts import Batch, Ghost, Same, Side, Spread, Total, Unrecordable, refuse
+from ntcore.ghosts import Batch, Ghost, Own, Same, Side, Spread, Total, Unrecordable, refuse
 from ntcore.ops import REFERENCE, Table
 
 
@@ -40,15 +40,8 @@ class Value(Ghost):
             self.on.reshape(self.number, new[:-2])
         return Value(self.on, self.number, new)
 
-    def __getitem__(self, index: Any) -> Value:
-        """Pick the only row of some axes."""
-        if not isinstance(index, tuple) or index[-1] is not Ellipsis:
-            raise Unrecordable
-        picked = [k for k, i in enumerate(index[:-1]) if i != slice(None)]
-        if any(index[k] != 0 or self.shape[k] != 1 for k in picked):
-            raise Unrecordable
-        shape = tuple(n for k, n in enumerate(self.shape) if k not in picked)
-        return Value(self.on, self.number, shape)
+    def __getitem__(self, index: Any) -> Picked:
+        return Picked(self)[index]
 
     def __mul__(self, other: Any) -> Any:
         if is_number(other) and other == 1:
@@ -65,6 +58,20 @@ class Value(Ghost):
         return affine(None, self, None, None if more else other, other if more else None)
 
     __rmul__, __radd__ = __mul__, __add__
+
+
+class Picked(Ghost):
+    """One row of each of the first axes of a block, picked axis after axis."""
+
+    def __init__(self, value: Value, rows: tuple[int, ...] = ()) -> None:
+        self.value, self.rows = value, rows
+
+    def __getitem__(self, index: Any) -> Picked:
+        if not isinstance(index, tuple) or len(index) < 2 or not isinstance(index[-2], int):
+            raise Unrecordable
+        if index[:-2] != (slice(None),) * len(self.rows) or index[-1] is not Ellipsis:
+            raise Unrecordable
+        return Picked(self.value, (*self.rows, index[-2]))
 
 
 # --- operations ---------------------------------------------------------------------------------
@@ -153,8 +160,9 @@ def product(at: Any, x: Any, y: Any) -> Value:
 
 def _dual(name: str) -> Callable[..., Any]:
     def dual(at: Any, k: Value, q1: Any, q2: Any) -> Any:
-        if _are_one(k, q1, q2):
-            return _write(name, (k,), k.space, k.shape, k.shape)
+        if isinstance(q1, Own) and isinstance(q2, Own) and _are_one(k, q1.value, q2.value):
+            rows = q1.entries, q2.entries
+            return _write(name, (k,), k.space, k.shape, k.shape, rows=rows, firsts=OWN)
         if not (isinstance(k, Value) and isinstance(q1, Spread) and isinstance(q2, Spread)):
             raise Unrecordable
         if q1.drawn or q2.drawn:
@@ -171,11 +179,23 @@ def _are_one(*values: Any) -> bool:
     return all(isinstance(x, Value) and x.number == first.number for x in values)
 
 
+def _own(q: Any, second: bool, layout: Layout) -> Own:
+    """Return which entries of a block are the variances of its entries."""
+    picked = Picked(q) if isinstance(q, Value) else q
+    np, entries = host().namespace, host().namespace.zeros(1, dtype=int)
+    for k, row in enumerate(picked.rows):
+        place = positions(layout.axis(k))[second].reshape(-1)
+        own = row * layout.sizes1[k] + place
+        entries = (entries[:, None] * own.size + own).reshape(-1)
+    if len(picked.rows) != layout.ndim or entries.size != np.prod(picked.value.space, dtype=int):
+        raise Unrecordable
+    return Own(picked.value, entries)
+
+
 def spread(at: Any, q1: Any, q2: Any, layout: Layout) -> tuple[Any, Any]:
     """Return which variance of either batch every entry of a block has."""
-    if _are_one(q1, q2) and all(rows == (0,) for rows in layout.rows):
-        own = q1.reshaped((*layout.space, 1, 1))
-        return own, own
+    if isinstance(q1, (Value, Picked)) and isinstance(q2, (Value, Picked)) and layout.paired:
+        return _own(q1, False, layout), _own(q2, True, layout)
     if not isinstance(q1, Side) or not isinstance(q2, Side):
         raise Unrecordable
     places = _entries(layout)

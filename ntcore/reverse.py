@@ -21,13 +21,13 @@ from ntcore.backend import Array, Backend
 from ntcore.beside import asides_of, settled, with_sides
 from ntcore.company import Beside, Company
 from ntcore.excerpt import Excerpt, State, Sums, Window, arrays_in, excerpt_of, put_in
-from ntcore.kernel import in_order
 from ntcore.mapping import features_of, mapped, widest_map
 from ntcore.moments import Moments
 from ntcore.parts import Parts, program_within
 from ntcore.program import Job, Program
-from ntcore.sizing import followed_bytes
+from ntcore.sizing import followed_bytes, workers
 from ntcore.source import Mapped, Span
+from ntcore.tasks import in_order
 from ntcore.tiles import Grid, Tile, make_grid, mirrored
 
 BLOCKS, SIDES = ("nngp", "ntk"), ("cov1", "cov2")
@@ -92,7 +92,7 @@ class Reverse:
 
     def _add(self, fn: Callable[[Any], Shares], tasks: Sequence[Any]) -> None:
         """Add what comes of tasks that run side by side, in their order."""
-        for _, (windows, grads) in in_order(self._job, fn, tasks, len(tasks)):
+        for _, (windows, grads) in in_order(workers(self._job), fn, tasks, len(tasks)):
             self._sums.add(windows, grads)
 
     def _back(

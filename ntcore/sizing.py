@@ -25,6 +25,8 @@ CHAINED = 8
 MULTIPLIED = 4
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
+#: Examples by themselves that are worth filling up to a vector of them.
+FEW = 4
 
 #: Tiles, and bytes at most, that all layers may leave for the way back; the blocks that a layer
 #: leaves, about; and the part of a tile that is as fast.
@@ -91,16 +93,13 @@ def check_budget(job: Job, widest: int) -> None:
         )
 
 
-def pairs_per_tile(job: Job, widest: int, blocks: int, chained: int = 0) -> int:
-    """Return how many pairs a tile holds so that its widest edge fits the cache.
-
-    ``chained`` is the number of parts of a tile, if they run as chains.
-    """
+def pairs_per_tile(job: Job, widest: int, blocks: int, chained: bool = False) -> int:
+    """Return how many pairs a tile holds so that its widest edge fits the cache."""
     if job.traced:
         return max(job.counts[0] * job.counts[1], 1)
-    pairs = max(1, budget(job, chained > 0) // (widest * blocks * job.plan.itemsize))
+    pairs = max(1, budget(job, chained) // (widest * blocks * job.plan.itemsize))
     if chained:
-        pairs = min(pairs, _shared_out(job, chained))
+        pairs = min(pairs, _shared_out(job))
     if job.plan.keeps:
         return pairs
     each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))
@@ -108,12 +107,14 @@ def pairs_per_tile(job: Job, widest: int, blocks: int, chained: int = 0) -> int:
     return min(pairs, side * side)
 
 
-def _shared_out(job: Job, parts: int) -> int:
+def _shared_out(job: Job) -> int:
     """Return how many pairs of a chain are a tile, so that every thread has enough to do."""
-    threads = workers(job) if parts < workers(job) else 1
-    share = math.ceil(job.counts[0] * job.counts[1] / threads)
-    pairs = share if threads == 1 else max(math.ceil(share / TILES), min(share, FULL), LEAST)
-    return math.ceil(math.isqrt(pairs) / LANES) ** 2 * LANES**2 if job.same else pairs
+    share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
+    pairs = max(math.ceil(share / TILES), min(share, FULL), LEAST)
+    if not job.same:
+        return pairs
+    side = math.ceil(math.sqrt(pairs) / LANES) * LANES
+    return side * side
 
 
 def examples_per_tile(job: Job, widest: int, count: int) -> int:
@@ -126,6 +127,10 @@ def examples_per_tile(job: Job, widest: int, count: int) -> int:
     if job.at.backend.stage is not None and not job.traced:
         most = min(MOST_EXAMPLES, FEW_ENTRIES // widest)
         pairs = min(pairs, max(COMPILED_EXAMPLES, most))
+    free = job.plan.options.memory_budget is None
+    if job.at.backend.chain is not None and FEW <= pairs < count and free:
+        pairs = min(pairs, math.ceil(count / workers(job)))
+        pairs = math.ceil(pairs / LANES) * LANES
     return max(1, min(count, pairs))
 
 

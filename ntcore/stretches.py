@@ -12,7 +12,7 @@ from itertools import takewhile
 from ntcore.apart import mix_rows
 from ntcore.backend import Place, host
 from ntcore.chain import Chain, Notes
-from ntcore.cov import Cov, Layout, of_inputs
+from ntcore.cov import Cov, Layout, of_inputs, select
 from ntcore.ghosts import Batch, Same, Side, Unrecordable
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move
@@ -55,14 +55,15 @@ class Beside:
         Whether some pairs are one example twice.
     drawn : dict
         The edges that nothing is known of yet but the examples that they are the products of.
-    alone : bool
-        Whether a batch passes by itself, and every block holds the variances of its edge.
+    alone : dict or None
+        Where a batch passes by itself, so that every block holds the variances of its edge: what
+        is kept of each edge.
     """
 
     side: Callable[[int], tuple[Layout | None, Layout | None]]
     same: bool
     drawn: Drawn = field(default_factory=dict)
-    alone: bool = False
+    alone: dict[int, Layout] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def affordable(at: Place, plan: Plan) -> bool:
 def can_play(at: Place, plan: Plan, company: Company) -> bool:
     """Whether chains are worth looking for."""
     one, two = company.spans
-    enough = company.alone or one.width * two.width >= LEAST_PAIRS
+    enough = company.alone is not None or one.width * two.width >= LEAST_PAIRS
     return company.plain and enough and affordable(at, plan)
 
 
@@ -110,12 +111,14 @@ def find_stretch(
 ) -> Stretch | None:
     """Record as many layers as can be, from one on; None where that is not worth it.
 
-    A layer that lets rows meet is the last: what comes before it fits the cache row by row.
+    A layer that lets rows of pairs meet is the last: what comes before it fits the cache row by
+    row.
     ``kept`` names the edges that are wanted in the end.
     """
     if any(nngp.dense for nngp, _ in given.values()):
         return None
-    notes = Notes(beside.alone)
+    notes = Notes(beside.alone is not None)
+    apart: Env = {}
     ghosts = {edge: _ghost(notes, beside, edge, *layouts) for edge, layouts in given.items()}
     read = [b for edge in given for b in _blocks(edge, ghosts[edge])]
     place, stop = recording_place(at), start
@@ -124,20 +127,22 @@ def find_stretch(
             x1, x2 = (_batch(notes, edge, b, layout, channels) for b in (0, 1))
             made = Moments(of_inputs(place, x1, x2, layout))
             ghosts[edge] = _attended(notes, beside, edge, made)
+            apart |= _kept(place, beside, edge, made)
         for move in takewhile(lambda m: not m.ctx.layout.dense, moves[start:]):
             ctx = replace(move.ctx, at=place)
             written = len(notes.steps)
             made = move.layer.push(ctx, *(ghosts[i] for i in move.inputs))
             ghosts[move.output] = _attended(notes, beside, move.output, made)
+            apart |= _kept(place, beside, move.output, made)
             stop += 1
-            if mix_rows(notes.steps[written:], notes.shapes):
+            if beside.alone is None and mix_rows(notes.steps[written:], notes.shapes):
                 break
     if not ghosts.keys() >= beside.drawn.keys():
         return None
     alive = {i for move in moves[stop:] for i in move.inputs} | set(kept)
     edges = [*beside.drawn, *(m.output for m in moves[start:stop])]
-    edges = [i for i in edges if i in alive]
-    wanted = [b for edge in edges for b in _blocks(edge, ghosts[edge])]
+    ends = apart | {i: ghosts[i] for i in edges if i in alive}
+    wanted = [b for edge in edges if edge in ends for b in _blocks(edge, ends[edge])]
     chain = notes.finish([b.value for b in read], list(dict.fromkeys(b.value for b in wanted)))
     nonlinear = any(len(s.outputs) > 1 for s in chain.steps)
     if len(chain.steps) < LEAST_STEPS or not nonlinear:
@@ -183,11 +188,17 @@ def _value(notes: Notes, layout: Layout) -> Cov:
 
 def _attended(notes: Notes, beside: Beside, edge: int, m: Moments) -> Moments:
     """Return moments with what stands for the variances of their examples."""
-    if beside.alone:
+    if beside.alone is not None:
         return replace(m, side1=m.nngp, side2=m.nngp)
     layouts = enumerate(beside.side(edge))
     one, two = (None if x is None else Cov(_side(notes, edge, b, x), x) for b, x in layouts)
     return replace(m, side1=one, side2=two, same=Same() if beside.same else None)
+
+
+def _kept(place: Place, beside: Beside, edge: int, m: Moments) -> Env:
+    """Return what is kept of an edge, which may be less than its block."""
+    layout = (beside.alone or {}).get(edge)
+    return {} if layout is None else {edge: Moments(select(place, m.nngp, layout))}
 
 
 def _side(notes: Notes, edge: int, batch: int, layout: Layout) -> Side:
