@@ -26,19 +26,40 @@ def is_traced(x: Any) -> bool:
     return not isinstance(x, (_CONCRETE, np.ndarray, np.generic))
 
 
+#: Whether a whole program is being traced, of which no part is compiled on its own.
+_merging: ContextVar[bool] = ContextVar("merging", default=False)
+
+
 @cache
-def stage(fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
-    """Compile a function as a computation of its own, inside a traced one too."""
+def stage(
+    fn: Callable[..., Any], static: tuple[int, ...], whole: bool = False
+) -> Callable[..., Any]:
+    """Compile a function as a computation of its own, inside a traced one too.
+
+    What is staged inside is computed with the rest where it is ``whole``.
+    """
+    if whole:
+        fn = partial(_merged, fn)
     alone = jax.jit(fn, static_argnums=static)
     inside = jax.jit(partial(_fenced, fn, static), static_argnums=static)
 
     def staged(*args: Any) -> Any:
+        if _merging.get():
+            return fn(*args)
         if _sweeping.get():
             return _shared(fn, static, args)
         traced = any(is_traced(x) for x in _arrays(_without(args, static)))
         return (inside if traced else alone)(*args)
 
     return staged
+
+
+def _merged(fn: Callable[..., Any], *args: Any) -> Any:
+    token = _merging.set(True)
+    try:
+        return fn(*args)
+    finally:
+        _merging.reset(token)
 
 
 def _fenced(fn: Callable[..., Any], static: tuple[int, ...], *args: Any) -> Any:

@@ -112,7 +112,8 @@ class Backend:
     holding : callable
         ``bytes -> context`` in which the library keeps no more memory than that for later use.
     stage : callable or None
-        ``(fn, static_argnums) -> fn``: compile one layer's arithmetic as a loop of its own.
+        ``(fn, static_argnums, whole) -> fn``: compile one layer's arithmetic as a loop of its own,
+        or that of many as one where it is ``whole``.
     sweep : callable or None
         ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
         read of static tables, one after the other in one compiled loop.

@@ -9,8 +9,9 @@ from ntcore.backend import Array, Place
 from ntcore.company import Alone, Beside
 from ntcore.cov import Cov, variances
 from ntcore.layers.base import Layer
+from ntcore.merged import Merged, program_of
 from ntcore.plan import Step
-from ntcore.program import Job, Program
+from ntcore.program import Job
 from ntcore.sizing import examples_per_tile, span_of, workers
 from ntcore.source import Examples
 from ntcore.tasks import in_order
@@ -93,11 +94,13 @@ def _sides(job: Job, batch: int, beside: Beside, first: int, last: int) -> dict[
     kept = job.plan.kept(block)
     if not kept or not count:
         return {}
-    program = Program(job, block)
+    program = program_of(job, block)
     step = examples_per_tile(job, program.widest, count)
 
     def part(start: int) -> dict[int, Array]:
         span = span_of(job, start, min(start + step, last), step)
+        if isinstance(program, Merged):
+            return program.collect(beside, span, kept)
         company = Alone(at, (beside, beside), (span, span), kept=kept)
         program.run(span, span, company)
         return company.found

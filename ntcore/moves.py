@@ -72,7 +72,12 @@ def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
     return layer.push(ctx, *inputs)
 
 
-def staged(at: Place, fn: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
-    """Return a function, compiled on its own where the backend compiles."""
+def staged(
+    at: Place, fn: Callable[..., Any], static: tuple[int, ...], whole: bool = False
+) -> Callable[..., Any]:
+    """Return a function, compiled on its own where the backend compiles.
+
+    ``whole`` says that what is staged inside is not.
+    """
     stage = at.backend.stage
-    return fn if stage is None else stage(fn, static)
+    return fn if stage is None else stage(fn, static, whole)

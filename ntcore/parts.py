@@ -19,6 +19,7 @@ from typing import Any
 from ntcore.below import Below
 from ntcore.cov import Cov, Layout, joined, layout_of, rows_of, select
 from ntcore.layers.base import Layer
+from ntcore.merged import program_of
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move, staged
 from ntcore.need import Need, Offsets
@@ -149,7 +150,7 @@ class Swept(Parts):
 
 def make_program(job: Job) -> Program | Parts:
     """Return the program of the cross block, in parts where a tile exceeds its budget of bytes."""
-    whole = Program(job, "cross")
+    whole = program_of(job, "cross")
     if job.traced or job.at.backend.stage is not None:
         return whole if job.at.backend.sweep is None else _swept(job, whole)
     if job.at.backend.chain is not None:

@@ -10,6 +10,7 @@ import pytest
 from ntcore import stax
 from ntcore.conformance.fixtures import Library
 from ntcore.entry import Extras, kernels_of
+from ntcore.merged import merges
 from ntcore.plan import Options
 
 ATTENTION: Any = stax.GlobalSelfAttention
@@ -113,3 +114,12 @@ def test_a_batch_without_examples_has_features(backend: Library) -> None:
     x1, _ = batches(backend)
     net = stax.serial(attention(), stax.Relu(), stax.GlobalAvgPool())
     assert net.kernel_fn(x1, x1[:0, ...], "ntk").shape == (3, 0)
+
+
+def test_stencils_are_not_compiled_with_other_layers() -> None:
+    def net(layer: Any) -> Any:
+        return stax.serial(stax.Dense(3), stax.Relu(), layer, attention(), stax.GlobalAvgPool())
+
+    assert merges(net(stax.Dense(3)).plan((3, 2, 3, 4)))
+    assert not merges(net(stax.Conv(3, (2, 2))).plan((3, 2, 3, 4)))
+    assert not merges(stax.serial(stax.Dense(3), stax.Relu()).plan((3, 2, 3, 4)))
