@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntcore.backends.numba_loops import LANES, U, compiled, exact
+from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled, exact
 from ntcore.backends.numba_moments import alike, one_by_lanes
 
 
@@ -23,6 +23,28 @@ def dual(
                 q1, j = one[U(r1 + ones[v])], r2 + twos[v]
                 one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
             a += lanes
+
+
+@compiled
+def dual_brought(
+    kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
+    ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int,
+    wide2: int, ones: Any, twos: Any, scale: Any, spare: Any, other: Any,
+) -> None:  # fmt: skip
+    """The same for any pairs, with scaled variances that are brought side by side first."""
+    a, done, lanes = 0, 0, ones.size
+    most = min(CHUNK, spare.size)
+    for m in range(outer):
+        for e in range(m * skip + first, m * skip + first + count):
+            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
+            if a + lanes - done > most:
+                alike(kind, k, slope, tangent, done, spare, 0, other, 0, a - done)
+                done = a
+            for i in range(lanes):
+                spare[U(a - done + i)] = one[r1 + ones[i]] * scale
+                other[U(a - done + i)] = two[r2 + twos[i]] * scale
+            a += lanes
+    alike(kind, k, slope, tangent, done, spare, 0, other, 0, a - done)
 
 
 @compiled

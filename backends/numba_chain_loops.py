@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ntcore.backends.numba_beside import are_within, between, dual, dual_beside, put
+from ntcore.backends.numba_beside import are_within, between, dual, dual_beside, dual_brought, put
 from ntcore.backends.numba_folds import add, fold
 from ntcore.backends.numba_loops import LANES, U, compiled
+from ntcore.backends.numba_moments import GELU
 from ntcore.backends.numba_sums import affine_row
 from ntcore.backends.numba_windows import window
 
@@ -79,6 +80,47 @@ def _store(
 
 
 @compiled
+def _nonlinear(
+    kind: int, code: Any, scale: Any, ints: Any, x: Any, slope: Any, more: bool, row: int,
+    rows: int, held: int, one: Any, two: Any, wide1: int, wide2: int, ones: Any, twos: Any,
+    along: int, bounds: Any, spare: Any, other: Any,
+) -> bool:  # fmt: skip
+    """Write moments over entries; return whether their variances are not too far from one."""
+    outer, width, at = code[OUTER], code[WIDTH], code[AT]
+    first, count, skip, lanes = row * width, held * width, rows * width, ones.size
+    first1, first2, n = code[FIRST1], code[FIRST2], outer * count * lanes
+    if first1 < 0:
+        if not are_within(x, n // lanes, lanes, ints, at, bounds):
+            return False
+        spare[:n] = x[:n]
+        dual_beside(
+            kind, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], spare,
+            spare, 0, 0, lanes,
+        )  # fmt: skip
+    elif kind >= GELU or scale != 1:
+        dual_brought(
+            kind, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
+            first1, first2, wide1, wide2, ones, twos, scale, spare, other,
+        )  # fmt: skip
+    elif along == 2:
+        dual_beside(
+            kind, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
+            first1, first2, lanes,
+        )  # fmt: skip
+    elif along == 1:
+        dual(
+            kind, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
+            first1, first2, wide1, wide2, ones, twos,
+        )  # fmt: skip
+    else:
+        dual(
+            kind, x, slope, more, outer, skip, first, count, ints, ints[at - 1], at, two, one,
+            first2, first1, wide2, wide1, twos, ones,
+        )  # fmt: skip
+    return True
+
+
+@compiled
 def _operate(
     code: Any, scale: Any, bias: Any, ints: Any, work: Any, rows: int, row: int, held: int,
     one: Any, two: Any, wide1: int, wide2: int, drawn1: Any, drawn2: Any, ones: Any, twos: Any,
@@ -115,28 +157,10 @@ def _operate(
     elif op == PUT:
         at1 = ints[at - 1]
         put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
-    elif first1 < 0:
-        if not are_within(x, n // lanes, lanes, ints, at, bounds):
-            return False
-        spare[:n] = x[:n]
-        dual_beside(
-            op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], spare,
-            spare, 0, 0, lanes,
-        )  # fmt: skip
-    elif along == 2:
-        dual_beside(
-            op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
-            first1, first2, lanes,
-        )  # fmt: skip
-    elif along == 1:
-        dual(
-            op - DUAL, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
-            first1, first2, wide1, wide2, ones, twos,
-        )  # fmt: skip
     else:
-        dual(
-            op - DUAL, x, slope, more, outer, skip, first, count, ints, ints[at - 1], at, two, one,
-            first2, first1, wide2, wide1, twos, ones,
+        return _nonlinear(
+            op - DUAL, code, scale, ints, x, slope, more, row, rows, held, one, two, wide1, wide2,
+            ones, twos, along, bounds, spare, other,
         )  # fmt: skip
     return True
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ntcore.apart import reads
 from ntcore.backends import numba_chain_loops as loops
-from ntcore.backends.numba_moments import ERROR_FUNCTION, RECTIFIER
+from ntcore.backends.numba_moments import ERROR_FUNCTION, GELU, RECTIFIER, WAVES
 from ntcore.backends.numba_tables import folded, folds, lines, row_tables, rows_of_chain
 from ntcore.chain import Chain, Step
 from ntcore.ops import Table
@@ -24,6 +24,8 @@ WHAT = {
     "put_variances": loops.PUT,
     "rectifier": loops.DUAL + RECTIFIER,
     "arcsine": loops.DUAL + ERROR_FUNCTION,
+    "gelu": loops.DUAL + GELU,
+    "waves": loops.DUAL + WAVES,
 }
 
 

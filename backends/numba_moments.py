@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
-from numba.extending import overload
 
-from ntcore.backends.arctangent import LONG, SHORT, series
 from ntcore.backends.buffers import empty
 from ntcore.backends.numba_loops import (
     CHUNK,
@@ -22,134 +17,14 @@ from ntcore.backends.numba_loops import (
     rows_of,
     whole,
 )
+from ntcore.backends.numba_pointwise import error_function, gelu, rectified, waves
 from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE
-
-Pointwise = Callable[[Any, Any, Any], tuple[Any, Any]]
-
-
-def _horner(c: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """Return the evaluation of a polynomial of degree 9 or 12, without a loop."""
-    if len(c) == 10:
-        c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = c
-
-        @compiled
-        def short(z: Any) -> Any:
-            high = c5 + z * (c6 + z * (c7 + z * (c8 + z * c9)))
-            return c0 + z * (c1 + z * (c2 + z * (c3 + z * (c4 + z * high))))
-
-        return short
-    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 = c
-
-    @compiled
-    def long(z: Any) -> Any:
-        high = c7 + z * (c8 + z * (c9 + z * (c10 + z * (c11 + z * c12))))
-        return c0 + z * (c1 + z * (c2 + z * (c3 + z * (c4 + z * (c5 + z * (c6 + z * high))))))
-
-    return long
-
-
-def _arctangent(dtype: type, scale: float = 1.0) -> Callable[[Any, Any], Any]:
-    """Return ``(u, z) -> scale atan(u)`` for ``z = u**2``, ``0 <= u <= 1``, to the last digit."""
-    short = dtype is np.float32
-    plain = _horner(tuple(dtype(scale * c) for c in series(*(SHORT if short else LONG))))
-    if short:
-
-        @compiled
-        def whole(u: Any, z: Any) -> Any:
-            return u * plain(z)
-
-        return whole
-    one = dtype(1)
-
-    @compiled
-    def halved(u: Any, z: Any) -> Any:
-        t = u / (one + math.sqrt(one + z))
-        return (t + t) * plain(t * t)
-
-    return halved
-
-
-def _rectified(dtype: type) -> Pointwise:
-    r"""The moments of one pair, with :math:`g = \sqrt{q_1 q_2}`.
-
-    The share of the plane on which both are positive is one half less
-    :math:`\mathrm{atan}\sqrt{(g - k) / (g + k)} / \pi`: no digits are lost where k nears g, and g
-    is exactly k for coincident inputs.
-    """
-    arctangent = _arctangent(dtype, 1 / math.pi)
-    zero, half, one, circle = map(dtype, (0, 0.5, 1, 1 / (2 * math.pi)))
-
-    @compiled
-    def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
-        g, size = math.sqrt(q1 * q2), abs(k)
-        low, high = max(g - size, zero), g + size
-        z = low / high if high > zero else one
-        u = math.sqrt(z)
-        a = arctangent(u, z)
-        share = half - a if k >= zero else a
-        return (high * u) * circle + share * k, share
-
-    return moments
-
-
-def _error_function(dtype: type) -> Pointwise:
-    arctangent = _arctangent(dtype)
-    zero, one, two, four = map(dtype, (0, 1, 2, 4))
-    right, outer, slope = map(dtype, (math.pi / 2, 2 / math.pi, 4 / math.pi))
-
-    @compiled
-    def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
-        g = math.sqrt(q1 * q2)
-        square = max((g - k) * (g + k), zero)
-        root = math.sqrt(one + two * (q1 + q2) + four * square)
-        double = abs(k + k)
-        low, high = min(double, root), max(double, root)
-        u = low / high
-        a = arctangent(u, u * u)
-        a = right - a if double > root else a
-        return (a if k >= zero else -a) * outer, slope / root
-
-    return moments
-
-
-def _of_type(make: Callable[[type], Pointwise]) -> Pointwise:
-    """Return the moments of one pair for whatever data type comes."""
-    single, double = make(np.float32), make(np.float64)
-
-    def moments(k: Any, q1: Any, q2: Any) -> Any:
-        raise TypeError("for compiled code alone")
-
-    @overload(moments, strict=False)
-    def choose(k: Any, q1: Any, q2: Any) -> Any:
-        if k == numba.float32:
-            return lambda k, q1, q2: single(k, q1, q2)
-        return lambda k, q1, q2: double(k, q1, q2)
-
-    return moments
-
-
-_rectified_of_type, _error_function_of_type = map(_of_type, (_rectified, _error_function))
-
-# What is compiled is found on the disk again only if it refers to others by the names of a module.
-
-
-@compiled
-def rectified(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
-    """Return the moments of one pair under the rectifier."""
-    return _rectified_of_type(k, q1, q2)
-
-
-@compiled
-def error_function(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
-    """Return the moments of one pair under the error function."""
-    return _error_function_of_type(k, q1, q2)
-
 
 # --- loops --------------------------------------------------------------------------------------
 
 #: Which nonlinearity a loop is of.
-RECTIFIER, ERROR_FUNCTION = range(2)
+RECTIFIER, ERROR_FUNCTION, GELU, WAVES = range(4)
 
 
 # Moments are written over what they are of: a loop from one array to itself reads and writes at one
@@ -207,13 +82,38 @@ def alike(
         else:
             for i in range(n):
                 k[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+    elif kind == ERROR_FUNCTION:
+        if tangent:
+            for i in range(n):
+                k[U(a + i)], rate = error_function(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+                slope[U(a + i)] *= rate
+        else:
+            for i in range(n):
+                x, q, r = k[U(a + i)], q1[U(b + i)], q2[U(c + i)]
+                k[U(a + i)], slope[U(a + i)] = error_function(x, q, r)
+    else:
+        _smooth(kind, k, slope, tangent, a, q1, b, q2, c, n)
+
+
+@compiled
+def _smooth(
+    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, b: int, q2: Any, c: int, n: int
+) -> None:
+    if kind == GELU:
+        if tangent:
+            for i in range(n):
+                k[U(a + i)], rate = gelu(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+                slope[U(a + i)] *= rate
+        else:
+            for i in range(n):
+                k[U(a + i)], slope[U(a + i)] = gelu(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
     elif tangent:
         for i in range(n):
-            k[U(a + i)], rate = error_function(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+            k[U(a + i)], rate = waves(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
             slope[U(a + i)] *= rate
     else:
         for i in range(n):
-            k[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+            k[U(a + i)], slope[U(a + i)] = waves(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
 
 
 @compiled
@@ -223,7 +123,7 @@ def _pairs(
     """Take all pairs of two batches, row after row of entries."""
     n1, n2 = q1.shape[1], q2.shape[1]
     one, two = q1.ravel(), q2.ravel()
-    if n2 >= LANES:
+    if n2 >= LANES and kind < GELU:
         for a in range(rows1.size):
             for i in range(n1):
                 at, q, j = (a * n1 + i) * n2, one[rows1[a] * n1 + i], rows2[a] * n2
@@ -268,6 +168,18 @@ def arcsine(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     """Both moments in one pass."""
     found = _dual(ERROR_FUNCTION, k, q1, q2)
     return REFERENCE["arcsine"](at, k, q1, q2) if found is None else found
+
+
+def gelu_moments(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
+    """Both moments in one pass."""
+    found = _dual(GELU, k, q1, q2)
+    return REFERENCE["gelu"](at, k, q1, q2) if found is None else found
+
+
+def wave_moments(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
+    """Both moments in one pass."""
+    found = _dual(WAVES, k, q1, q2)
+    return REFERENCE["waves"](at, k, q1, q2) if found is None else found
 
 
 def _dual(kind: int, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:

@@ -250,7 +250,7 @@ def _chain_runner() -> Callable[..., Any] | None:
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 FUSED = dict(PLAIN)
 if HAS_NUMBA:
-    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", "arcsine")}
+    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", "arcsine", "gelu", "waves")}
 
 BACKEND = Backend(
     library="numpy",

@@ -158,4 +158,6 @@ OPERANDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[str, str, tup
     "product": _products,
     "rectifier": _moments,
     "arcsine": _moments,
+    "gelu": _moments,
+    "waves": _moments,
 }

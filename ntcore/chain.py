@@ -33,7 +33,8 @@ class Step:
         Values; a last input of None is left out.
     scale, bias : float
         What ``gather_sums`` and ``affine`` end with, where ``plus`` is their second input; the
-        scale of a ``total`` and of a ``product`` with rows.
+        scale of a ``total`` and of a ``product`` with rows, and of the variances that a
+        nonlinearity reads.
     sizes, tables : tuple
         The size of each axis of the input of ``gather_sums``, and its tables.
     rows : tuple of two host arrays of integers, or None

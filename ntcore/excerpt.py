@@ -33,7 +33,10 @@ def with_each(tree: Any, fn: Callable[[Any], Any]) -> Any:
         return tree.holding([with_each(x, fn) for x, _ in tree.held])
     if isinstance(tree, Record):
         leaves, static = split(tree)
-        return join(type(tree), with_each(leaves, fn), static)
+        new = [with_each(x, fn) for x in leaves]
+        if all(a is b for a, b in zip(leaves, new, strict=True)):
+            return tree  # so that a layer which holds no array stays the one it is
+        return join(type(tree), type(leaves)(new), static)
     return None if tree is None else fn(tree)
 
 

@@ -78,18 +78,36 @@ class Batch(Ghost):
         return Side(self.on, rows, self.first, drawn=True)
 
 
-class _Unscaled(Ghost):
-    """What can be multiplied by one."""
+class Picked(Ghost):
+    """One row of each of the first axes of a block, picked axis after axis."""
+
+    def __init__(self, value: Any, rows: tuple[int, ...] = ()) -> None:
+        self.value, self.rows = value, rows
+
+    def __getitem__(self, index: Any) -> Picked:
+        if not isinstance(index, tuple) or len(index) < 2 or not isinstance(index[-2], int):
+            raise Unrecordable
+        if index[:-2] != (slice(None),) * len(self.rows) or index[-1] is not Ellipsis:
+            raise Unrecordable
+        return Picked(self.value, (*self.rows, index[-2]))
+
+
+class _Scaled(Ghost):
+    """What may be multiplied by a number."""
+
+    scale = 1.0
 
     def __mul__(self, other: Any) -> Any:
-        if not is_number(other) or other != 1:
+        if not is_number(other):
             raise Unrecordable
-        return self
+        found = object.__new__(type(self))
+        vars(found).update(vars(self), scale=self.scale * float(other))
+        return found
 
     __rmul__ = __mul__
 
 
-class Spread(_Unscaled):
+class Spread(_Scaled):
     """What of a side belongs to every entry of a block, by the numbers of rows."""
 
     def __init__(self, side: Side, rows: Any, first: int, space: tuple[int, ...]) -> None:
@@ -97,7 +115,7 @@ class Spread(_Unscaled):
         self.rows, self.first, self.space = rows, first, space
 
 
-class Own(_Unscaled):
+class Own(_Scaled):
     """The entries of a block that are the variances of its entries."""
 
     def __init__(self, value: Any, entries: Any) -> None:

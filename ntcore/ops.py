@@ -215,6 +215,43 @@ def arcsine(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     return 2 / math.pi * xp.atan2(2 * k, root), 4 / math.pi / root
 
 
+@fusable
+def gelu(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    r"""Moments of :math:`x\, \Phi(x)`, with :math:`\Phi` of a Gaussian, and of its derivative.
+
+    .. math:: E[\phi(u)\phi(v)] &= k A + P \left(m + k^2 R\right) \\
+              E[\phi'(u)\phi'(v)] &= A + k P \left(R + 1 / D\right)
+
+    with :math:`m = q_1 q_2 - k^2`, :math:`D = 1 + q_1 + q_2 + m`,
+    :math:`A = \mathrm{atan2}(\sqrt{D}, -k) / 2 \pi`, :math:`P = 1 / (2 \pi \sqrt{D})` and
+    :math:`R = 1 / (1 + q_1) + 1 / (1 + q_2)` (derived by Stein's lemma).
+    """
+    xp = at.xp
+    found = q1 * q2 - k * k
+    minor = xp.maximum(found, xp.zeros_like(found))
+    det = 1 + q1 + q2 + minor
+    root = xp.sqrt(det)
+    both = xp.atan2(root, -k) / (2 * math.pi)
+    density = 1 / (2 * math.pi * root)
+    ratio = 1 / (1 + q1) + 1 / (1 + q2)
+    return k * both + density * (minor + k * k * ratio), both + k * density * (ratio + 1 / det)
+
+
+@fusable
+def waves(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    r""":math:`E[\cos u \cos v]` and :math:`E[\sin u \sin v]`, each the slope of the other.
+
+    .. math:: e^{-(q_1 + q_2) / 2} \cosh k, \qquad e^{-(q_1 + q_2) / 2} \sinh k
+
+    (derived from the characteristic function), for any size of the arguments.
+    """
+    xp = at.xp
+    size = xp.where(k < 0, -k, k)
+    near = xp.exp(size - (q1 + q2) / 2) / 2
+    odd = near * -xp.expm1(-2 * size)
+    return near * (1 + xp.exp(-2 * size)), xp.where(k < 0, -odd, odd)
+
+
 def residual(at: Place, k: Array, q1: Array, q2: Array) -> Array:
     r""":math:`\sqrt{q_1 q_2 - k^2}`, exactly 0 for coincident inputs, with finite gradients."""
     xp = at.xp

@@ -11,7 +11,18 @@ from typing import Any
 from ntcore.backend import Place, host, is_number
 from ntcore.chain import OWN, Notes, Step
 from ntcore.cov import Cov, Layout, positions
-from ntcore.ghosts import Batch, Ghost, Own, Same, Side, Spread, Total, Unrecordable, refuse
+from ntcore.ghosts import (
+    Batch,
+    Ghost,
+    Own,
+    Picked,
+    Same,
+    Side,
+    Spread,
+    Total,
+    Unrecordable,
+    refuse,
+)
 from ntcore.ops import REFERENCE, Table
 
 
@@ -58,20 +69,6 @@ class Value(Ghost):
         return affine(None, self, None, None if more else other, other if more else None)
 
     __rmul__, __radd__ = __mul__, __add__
-
-
-class Picked(Ghost):
-    """One row of each of the first axes of a block, picked axis after axis."""
-
-    def __init__(self, value: Value, rows: tuple[int, ...] = ()) -> None:
-        self.value, self.rows = value, rows
-
-    def __getitem__(self, index: Any) -> Picked:
-        if not isinstance(index, tuple) or len(index) < 2 or not isinstance(index[-2], int):
-            raise Unrecordable
-        if index[:-2] != (slice(None),) * len(self.rows) or index[-1] is not Ellipsis:
-            raise Unrecordable
-        return Picked(self.value, (*self.rows, index[-2]))
 
 
 # --- operations ---------------------------------------------------------------------------------
@@ -151,6 +148,8 @@ def _total(on: Notes, step: Step) -> Total:
 def product(at: Any, x: Any, y: Any) -> Value:
     """Record a product of two blocks, or of the examples that every entry compares."""
     if isinstance(x, Spread) and isinstance(y, Spread) and x.drawn and y.drawn:
+        if x.scale != 1 or y.scale != 1:
+            raise Unrecordable
         where = {"rows": (x.rows, y.rows), "firsts": (x.first, y.first)}
         return _note(x.on, "product", (), x.space, (*x.space, 1, 1), **where)[0]
     if not (isinstance(x, Value) and isinstance(y, Value) and x.shape == y.shape):
@@ -160,15 +159,15 @@ def product(at: Any, x: Any, y: Any) -> Value:
 
 def _dual(name: str) -> Callable[..., Any]:
     def dual(at: Any, k: Value, q1: Any, q2: Any) -> Any:
-        if isinstance(q1, Own) and isinstance(q2, Own) and _are_one(k, q1.value, q2.value):
+        if _is_own(k, q1) and _is_own(k, q2):
             rows = q1.entries, q2.entries
             return _write(name, (k,), k.space, k.shape, k.shape, rows=rows, firsts=OWN)
         if not (isinstance(k, Value) and isinstance(q1, Spread) and isinstance(q2, Spread)):
             raise Unrecordable
-        if q1.drawn or q2.drawn:
+        if q1.drawn or q2.drawn or q1.scale != q2.scale:
             raise Unrecordable
-        rows, firsts = (q1.rows, q2.rows), (q1.first, q2.first)
-        return _write(name, (k,), k.space, k.shape, k.shape, rows=rows, firsts=firsts)
+        where = {"rows": (q1.rows, q2.rows), "firsts": (q1.first, q2.first), "scale": q1.scale}
+        return _write(name, (k,), k.space, k.shape, k.shape, **where)
 
     return dual
 
@@ -177,6 +176,18 @@ def _are_one(*values: Any) -> bool:
     """Whether all are one value of a chain."""
     first = values[0]
     return all(isinstance(x, Value) and x.number == first.number for x in values)
+
+
+def _is_own(k: Value, q: Any) -> bool:
+    """Whether variances are entries of a block, both scaled by one number."""
+    if not isinstance(q, Own):
+        return False
+    if q.scale == 1:
+        return _are_one(k, q.value)
+    made = next((s for s in k.on.steps if k.number in s.outputs), None)
+    if made is None or made.name != "affine" or made.bias or made.scale != q.scale:
+        return False
+    return made.inputs == (q.value.number, None)
 
 
 def _own(q: Any, second: bool, layout: Layout) -> Own:
@@ -269,7 +280,7 @@ class _Namespace:
 def recording_place(at: Place) -> Place:
     """Return a place where operations are written down."""
     fused = {f.__name__: f for f in (gather_sums, affine, product, total, spread, put_variances)}
-    fused |= {name: _dual(name) for name in ("rectifier", "arcsine")}
+    fused |= {name: _dual(name) for name in ("rectifier", "arcsine", "gelu", "waves")}
     made = replace(
         at.backend,
         namespace=_Namespace(),

@@ -7,8 +7,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.layers.base import Elementwise
-from ntcore.layers.correlation import determinant
-from ntcore.ops import arcsine
+from ntcore.ops import arcsine, gelu
 from ntcore.record import record
 
 #: The slope of the sigmoid, nearest to that of the logistic function between -5 and 5.
@@ -47,14 +46,7 @@ class Gelu(Elementwise):
         return [cls(), cls(approximate=True)]
 
     def dual(self, at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-        minor = determinant(at, k, q1, q2)
-        det = 1 + q1 + q2 + minor
-        root = at.xp.sqrt(det)
-        both = at.xp.atan2(root, -k) / (2 * math.pi)
-        density = 1 / (2 * math.pi * root)
-        ratio = 1 / (1 + q1) + 1 / (1 + q2)
-        moment = k * both + density * (minor + k * k * ratio)
-        return moment, both + k * density * (ratio + 1 / det)
+        return gelu(at, k, q1, q2)
 
     def fn(self, at: Place, x: Array) -> Array:
         if self.approximate:

@@ -5,37 +5,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ntcore.backend import Array, Place
+from ntcore.backend import Array, Place, is_number
 from ntcore.layers.base import Elementwise
+from ntcore.ops import waves
 from ntcore.record import leaf, record
-
-
-def waves(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    r"""Return :math:`E[\cos u \cos v]` and :math:`E[\sin u \sin v]`.
-
-    .. math:: e^{-(q_1 + q_2) / 2} \cosh k, \qquad e^{-(q_1 + q_2) / 2} \sinh k
-
-    (derived from the characteristic function), for any size of the arguments.
-    """
-    xp = at.xp
-    size = xp.where(k < 0, -k, k)
-    near = xp.exp(size - (q1 + q2) / 2) / 2
-    odd = near * -xp.expm1(-2 * size)
-    return near * (1 + xp.exp(-2 * size)), xp.where(k < 0, -odd, odd)
 
 
 class _Wave(Elementwise):
     r"""Base of :math:`a \sin(b x + c)` and :math:`a \cos(b x + c)`."""
 
-    def _constants(self, at: Place) -> tuple[Array, Array, Array]:
+    def _constants(self, at: Place) -> tuple[Any, Any, Any]:
         """Return ``a``, ``b`` and the phase that makes the function a sine."""
         raise TypeError(f"{type(self).__name__} must define '_constants'")
 
     def dual(self, at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         a, b, c = self._constants(at)
-        even, odd = waves(at, b**2 * k, b**2 * q1, b**2 * q2)
-        sin2, cos2 = at.xp.sin(c) ** 2, at.xp.cos(c) ** 2
-        return a**2 * (cos2 * odd + sin2 * even), (a * b) ** 2 * (cos2 * even + sin2 * odd)
+        b2 = b**2
+        even, odd = waves(at, b2 * k, b2 * q1, b2 * q2)
+        sin2 = math.sin(c) ** 2 if is_number(c) else at.xp.sin(c) ** 2
+        a2, cos2 = a**2, 1 - sin2
+        if is_number(c) and not sin2:
+            return a2 * odd, (a2 * b2) * even
+        one, two = a2 * sin2, a2 * cos2
+        return two * odd + one * even, (b2 * two) * even + (b2 * one) * odd
 
     def fn(self, at: Place, x: Array) -> Array:
         a, b, c = self._constants(at)
@@ -71,8 +63,8 @@ class Sin(_Wave):
     def examples(cls) -> list[Any]:
         return [cls(), cls(1.4, 0.7, 0.3)]
 
-    def _constants(self, at: Place) -> tuple[Array, Array, Array]:
-        return at.asarray(self.a), at.asarray(self.b), at.asarray(self.c)
+    def _constants(self, at: Place) -> tuple[Any, Any, Any]:
+        return at.number(self.a), at.number(self.b), at.number(self.c)
 
 
 @record
@@ -93,8 +85,8 @@ class Cos(_Wave):
     def examples(cls) -> list[Any]:
         return [cls(), cls(1.4, 0.7, 0.3)]
 
-    def _constants(self, at: Place) -> tuple[Array, Array, Array]:
-        return at.asarray(self.a), at.asarray(self.b), at.asarray(self.c) + math.pi / 2
+    def _constants(self, at: Place) -> tuple[Any, Any, Any]:
+        return at.number(self.a), at.number(self.b), at.number(self.c) + math.pi / 2
 
 
 @record
@@ -118,7 +110,7 @@ class Rbf(_Wave):
     def examples(cls) -> list[Any]:
         return [cls(), cls(0.3)]
 
-    def _constants(self, at: Place) -> tuple[Array, Array, Array]:
+    def _constants(self, at: Place) -> tuple[Any, Any, Any]:
         root = at.xp.sqrt(2 * at.asarray(self.gamma))
         return at.asarray(math.sqrt(2)), root, at.asarray(math.pi / 4)
 
