@@ -125,6 +125,17 @@ def _turn(x: np.ndarray, out: np.ndarray) -> None:
         out[:, i : i + step] = x[i : i + step].T
 
 
+#: Rows of matrices whose products are worth a call each.
+TALL = 16
+
+
+def _pair_products(at: Place, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A product for each pair, which is written where it belongs, unless they are tiny."""
+    if min(a.shape[1], b.shape[1]) < TALL:
+        return REFERENCE["pair_products"](at, a, b)
+    return matmul(at, a[:, None, :, :], np.swapaxes(b, 1, 2)[None, :, :, :])
+
+
 def _softmax(at: Place, scores: np.ndarray, hidden: np.ndarray | None = None) -> np.ndarray:
     if hidden is not None or not scores.size:
         return REFERENCE["softmax"](at, scores, hidden)
@@ -207,6 +218,7 @@ def moderate(q: np.ndarray) -> bool:
 PLAIN: dict[str, Callable[..., Any]] = {
     "matmul": matmul,
     "arranged": _arranged,
+    "pair_products": _pair_products,
     "softmax": _softmax,
     "gather_sum": _gather_sum,
     "affine": _affine,

@@ -94,6 +94,11 @@ def _grams(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]
         yield what, condition, (a, np.moveaxis(b, -1, -2).copy())
 
 
+def _pairs(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    for what, p, q in (("few rows", 2, 3), ("many rows", 40, 17)):
+        yield what, "fused", (rng.standard_normal((3, p, 5)), rng.standard_normal((2, q, 5)))
+
+
 def _inner(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     yield "one shape", "fused", tuple(rng.standard_normal((2, 3, 4, 6)))
     yield "broadcast", "fused", (rng.standard_normal((1, 4, 6)), rng.standard_normal((3, 1, 6)))
@@ -151,6 +156,7 @@ def _moments(rng: np.random.Generator) -> Iterator[tuple[str, str, tuple[Any, ..
 OPERANDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[str, str, tuple[Any, ...]]]]] = {
     "matmul": _matrices,
     "gram": _grams,
+    "pair_products": _pairs,
     "inner": _inner,
     "gather_sum": _gathers,
     "gather_sums": _several_gathers,

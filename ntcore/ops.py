@@ -70,6 +70,18 @@ def gram(at: Place, a: Array, b: Array) -> Array:
 
 
 @fusable
+def pair_products(at: Place, a: Array, b: Array) -> Array:
+    """Products of the rows of all pairs of matrices ``(n1, P, C)`` and ``(n2, Q, C)``.
+
+    The result has the shape ``(n1, n2, P, Q)``.
+    """
+    xp, (n1, p, channels), (n2, q, _) = at.xp, a.shape, b.shape
+    rows, columns = xp.reshape(a, (n1 * p, channels)), xp.reshape(b, (n2 * q, channels))
+    found = xp.reshape(gram(at, rows, columns), (n1, p, n2, q))
+    return arranged(at, found, (0, 2, 1, 3), (n1, n2, p, q))
+
+
+@fusable
 def inner(at: Place, a: Array, b: Array) -> Array:
     """Inner products along the last axis, in full precision; the other axes broadcast."""
     return at.xp.sum(a * b, axis=-1)

@@ -13,18 +13,15 @@ from typing import Any
 
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Layout
-from ntcore.ops import arranged, gram, inner, matmul
+from ntcore.ops import inner, matmul, pair_products
 
 
 def matrices_of_inputs(at: Place, x1: Array, x2: Array, layout: Layout, over: int) -> Array:
     r"""Return :math:`\sum_c x_1[p, c]\, x_2[p', c]` divided by a number, of two batches."""
     xp, n1, n2, channels = at.xp, x1.shape[0], x2.shape[0], x1.shape[-1]
     p1, p2 = math.prod(layout.sizes1), math.prod(layout.sizes2)
-    rows = xp.reshape(x1, (n1 * p1, channels))
-    rows = rows if over == 1 else rows / over
-    columns = xp.reshape(x2, (n2 * p2, channels))
-    found = xp.reshape(gram(at, rows, columns), (n1, p1, n2, p2))
-    return arranged(at, found, (0, 2, 1, 3), (n1, n2, p1, p2))
+    one, two = xp.reshape(x1, (n1, p1, channels)), xp.reshape(x2, (n2, p2, channels))
+    return pair_products(at, one if over == 1 else one / over, two)
 
 
 def beside(at: Place, q1: Array, q2: Array) -> tuple[Array, Array]:
