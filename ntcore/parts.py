@@ -161,12 +161,15 @@ def make_program(job: Job) -> Program | Parts:
 
 
 def program_within(job: Job, limit: int) -> Program | Parts:
-    """Return the program of the cross block, in parts where a tile exceeds so many bytes."""
-    return _shared(job, Program(job, "cross"), limit)
+    """Return the program of the cross block, in parts where one pair exceeds so many bytes.
+
+    Layers that run one by one are fast where arrays are long, of however few pairs.
+    """
+    return _shared(job, Program(job, "cross"), limit, 1)
 
 
-def _shared(job: Job, whole: Program, limit: int) -> Program | Parts:
-    pairs = max(1, min(PAIRS, job.counts[0] * job.counts[1]))
+def _shared(job: Job, whole: Program, limit: int, most: int = PAIRS) -> Program | Parts:
+    pairs = max(1, min(most, job.counts[0] * job.counts[1]))
     cut, needs = _shares(job, whole, pairs, limit)
     return whole if cut is None or len(needs) == 1 else Parts(job, cut, needs)
 
