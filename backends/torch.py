@@ -16,6 +16,7 @@ from ntcore.backends.numpy import split as split_seed
 from ntcore.backends.products import PRODUCTS, width_of
 from ntcore.backends.torch_host import chain_on_host, on_host
 from ntcore.backends.torch_modules import adapt
+from ntcore.backends.torch_moments import rectifier
 from ntcore.backends.torch_pullback import is_transforming, with_pullback
 from ntcore.backends.torch_structured import count, structured
 from ntcore.errors import DTypeError
@@ -139,7 +140,7 @@ def _flatten(value: Any) -> tuple[list[Any], Any]:
 
 
 OWN = {name: REFERENCE[name] for name in ("gather_sums", "leading_sum", *HOST.fused)}
-OWN |= {"gather_sum": _gather_sum}
+OWN |= {"gather_sum": _gather_sum, "rectifier": rectifier}
 
 
 def _vjp(fn: Any, *primals: torch.Tensor) -> tuple[Any, Any]:
