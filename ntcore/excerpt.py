@@ -26,9 +26,11 @@ WHOLE = (Examples, Mapped, Given)
 def with_each(tree: Any, fn: Callable[[Any], Any]) -> Any:
     """Apply ``fn`` to what records, sources, tuples, lists and dictionaries hold; None stays."""
     if isinstance(tree, dict):
-        return {key: with_each(x, fn) for key, x in tree.items()}
+        found = {key: with_each(x, fn) for key, x in tree.items()}
+        return tree if all(found[key] is x for key, x in tree.items()) else found
     if type(tree) in (tuple, list):
-        return type(tree)([with_each(x, fn) for x in tree])
+        made = [with_each(x, fn) for x in tree]
+        return tree if all(x is y for x, y in zip(tree, made, strict=True)) else type(tree)(made)
     if isinstance(tree, WHOLE):
         return tree.holding([with_each(x, fn) for x, _ in tree.held])
     if isinstance(tree, Record):
