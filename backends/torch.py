@@ -182,6 +182,7 @@ BACKEND = Backend(
     device=lambda x: x.device,
     devices=_devices,
     is_traced=_is_traced,
+    is_followed=lambda x: bool(torch.is_grad_enabled() and x.requires_grad),
     linalg=Linalg(_cholesky, _solve_triangular),
     erf=torch.special.erf,
     normal=_normal,

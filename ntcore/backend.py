@@ -75,6 +75,9 @@ class Backend:
         ``() -> list[str]``, the devices that can be used now.
     is_traced : callable
         ``array -> bool``: whether the values are unknown now (under ``jit``, ``grad``, ``vmap``).
+    is_followed : callable
+        ``array -> bool``: whether derivatives in the array itself may be asked for, though its
+        values are known.
     linalg : Linalg
         Cholesky and triangular solves.
     erf : callable
@@ -169,6 +172,7 @@ class Backend:
     split: Callable[[Any, int], list[Any]]
     is_rng: Callable[[object], bool]
     tile_bytes: Callable[[Any], int]
+    is_followed: Callable[[Array], bool] = lambda x: False
     workers: Callable[[Any], int] = lambda device: 1
     key: Callable[[int], Any] = lambda seed: seed
     alike: Callable[[Any], list[Any]] = lambda device: [device]

@@ -180,6 +180,8 @@ def _equal(at: Place, first: Any, second: Any, traced: bool) -> bool:
         return False
     if pairs and (traced or any(a.shape != b.shape for a, b in pairs)):
         return False
+    if any(at.backend.is_followed(x) for pair in pairs for x in pair):
+        return False  # each of the two has a gradient of its own
     return all(_known(at, at.xp.all(a == b)) for a, b in pairs)
 
 

@@ -110,7 +110,8 @@ class Model(Record):
             The first batch, ``(n1, ..., channels)``, real floating point; or the result of
             another ``kernel_fn``.
         x2 : array or tuple of them, optional
-            The second batch; None compares ``x1`` with itself.
+            The second batch; None compares ``x1`` with itself, and so does a batch of equal
+            values, unless these are unknown (under ``jit``) or one of the two has a gradient.
         get : str or tuple of str, optional
             ``'nngp'``, ``'ntk'`` or any other field of :class:`~ntcore.Kernel` returns that
             field; a tuple returns a named tuple; None returns a ``Kernel``.

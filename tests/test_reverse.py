@@ -277,6 +277,25 @@ def test_arguments_made_of_one_another():
     assert torch.autograd.gradcheck(fn, (x,)) and torch.autograd.gradgradcheck(fn, (x,))
 
 
+def test_equal_batches_have_gradients_of_their_own(backend):
+    kernel_fn = stax.serial(Dense(8, 1.2, 0.3), Erf(), Dense(1)).kernel_fn
+    x1 = drawn(4, 3)
+    x2 = x1.detach().clone().requires_grad_()
+    weights = torch.tensor(np.random.default_rng(1).standard_normal((4, 4)))
+
+    def found(one, two, *wanted):
+        return torch.autograd.grad((kernel_fn(one, two, "nngp") * weights).sum(), wanted)
+
+    first, second = found(x1, x2, x1, x2)
+    assert torch.allclose(first, found(x1, x2.detach(), x1)[0], rtol=1e-12)
+    assert torch.allclose(first + second, found(x1, x1, x1)[0], rtol=1e-12)
+    step = 1e-6 * torch.tensor(np.random.default_rng(2).standard_normal((4, 3)))
+    with torch.no_grad():
+        high, low = (kernel_fn(x1, x2 + s, "nngp") for s in (step, -step))
+    slope = ((high - low) * weights).sum() / 2
+    assert torch.allclose(slope, (second * step).sum(), rtol=1e-6)
+
+
 def test_only_what_is_asked_for(backend):
     W, x1, x2 = tensor(1.2), drawn(3, 9, 8, 2), drawn(4, 9, 8, 2, seed=1)
     net, x2 = strided(W, 0.1), x2.detach()
