@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ntcore.backends.numba_loops import compiled
+from ntcore.backends.numba_loops import compiled, inlined
 
 #: What a float leaves out of the logarithm of two.
 BEYOND = 2.319046813846299e-17
@@ -71,7 +71,7 @@ def exponential(dtype: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]
     high = dtype(round(math.log(2) * 2.0 ** (shift // 2)) / 2.0 ** (shift // 2))
     low = dtype((math.log(2) - float(high)) + BEYOND)
 
-    @compiled
+    @inlined
     def exp(x: Any) -> Any:
         inside = least if x < least else x
         shifted = inside * inverse + round_off
@@ -79,7 +79,7 @@ def exponential(dtype: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]
         power = _power_of_two(shifted) * series((inside - n * high) - n * low)
         return zero if x < least else infinity if x > most else power
 
-    @compiled
+    @inlined
     def small(x: Any) -> Any:
         return x * after(x)
 

@@ -12,7 +12,7 @@ from numba.extending import overload
 
 from ntcore.backends.arctangent import LONG, SHORT, series
 from ntcore.backends.numba_exponential import exponential, horner
-from ntcore.backends.numba_loops import compiled
+from ntcore.backends.numba_loops import compiled, inlined
 
 Pointwise = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -88,7 +88,7 @@ def _of_type(make: Callable[[type], Pointwise]) -> Pointwise:
     def moments(k: Any, q1: Any, q2: Any) -> Any:
         raise TypeError("for compiled code alone")
 
-    @overload(moments, strict=False)
+    @overload(moments, strict=False, jit_options={"forceinline": True})
     def choose(k: Any, q1: Any, q2: Any) -> Any:
         if k == numba.float32:
             return lambda k, q1, q2: single(k, q1, q2)
@@ -127,12 +127,13 @@ def _waves(dtype: type) -> Pointwise:
     zero, half, one, two = map(dtype, (0, 0.5, 1, 2))
     narrow = dtype(-0.35)
 
-    @compiled
+    @inlined
     def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
         size = abs(k)
         near, x = exp(size - (q1 + q2) * half) * half, -two * size
         far = exp(x)
-        odd = near * (-small(x) if x > narrow else one - far)
+        close, apart = -small(x), one - far  # both are computed: a branch would break vectors up
+        odd = near * (close if x > narrow else apart)
         return near * (one + far), odd if k >= zero else -odd
 
     return moments
@@ -157,13 +158,13 @@ def error_function(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
     return _error_function_of_type(k, q1, q2)
 
 
-@compiled
+@inlined
 def gelu(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
     """Return the moments of one pair under Gelu."""
     return _gelu_of_type(k, q1, q2)
 
 
-@compiled
+@inlined
 def waves(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
     """Return the moments of one pair under a cosine and a sine."""
     return _waves_of_type(k, q1, q2)
