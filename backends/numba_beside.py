@@ -6,6 +6,7 @@ from typing import Any
 
 from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled, exact
 from ntcore.backends.numba_moments import alike, one_by_lanes
+from ntcore.backends.numba_vectors import add_lanes, put_lanes
 
 
 @compiled
@@ -57,40 +58,67 @@ def dual_beside(
     for m in range(outer):
         e, stop = m * skip + first, m * skip + first + count
         while e < stop:
-            r1, r2, start = ints[at1 + e], ints[at2 + e], e
-            while e < stop and ints[at1 + e] - r1 == ints[at2 + e] - r2 == e - start:
-                e += 1
-            n, b, c = (e - start) * lanes, (first1 + r1) * lanes, (first2 + r2) * lanes
+            many = following(ints, at1, at2, e, stop)
+            b, c = (first1 + ints[at1 + e]) * lanes, (first2 + ints[at2 + e]) * lanes
+            n = many * lanes
             alike(kind, k, slope, tangent, a, one, b, two, c, n)
-            a += n
+            e, a = e + many, a + n
 
 
 @exact
 def between(
-    x: Any, out: Any, more: bool, outer: int, skip: int, first: int, count: int, ints: Any,
-    at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int, wide2: int,
-    ones: Any, twos: Any, vectors: bool, scale: Any,
+    out: Any, outer: int, skip: int, first: int, count: int, ints: Any, at1: int, at2: int,
+    firsts1: int, firsts2: int, many: int, one: Any, two: Any, wide1: int, wide2: int, ones: Any,
+    twos: Any, scale: Any,
 ) -> None:  # fmt: skip
-    """Multiply the examples that every entry compares, and add what was there."""
-    a, lanes = 0, ones.size
+    """Multiply the examples that every entry compares, and add up what their channels give."""
+    o, lanes = 0, ones.size
     for m in range(outer):
         for e in range(m * skip + first, m * skip + first + count):
-            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
-            if vectors:
-                for v in range(0, lanes, LANES):
-                    u, j = one[U(r1 + ones[v])], r2 + twos[v]
-                    if more:
-                        for i in range(LANES):
-                            z = u * two[U(j + i)] + x[U(a + v + i)]
-                            out[U(a + v + i)] = z * scale
-                    else:
-                        for i in range(LANES):
-                            out[U(a + v + i)] = (u * two[U(j + i)]) * scale
-            else:
-                for i in range(lanes):
-                    z = one[U(r1 + i)] * two[U(r2 + i)]
-                    out[U(a + i)] = (z + x[U(a + i)] if more else z) * scale
-            a += lanes
+            r1, r2 = ints[at1 + e] * wide1, ints[at2 + e] * wide2
+            for v in range(0, lanes, LANES):
+                i, j = r1 + ones[v], r2 + twos[v]
+                a, b = i + ints[firsts1] * wide1, j + ints[firsts2] * wide2
+                put_lanes(out, o, two, b, one[U(a)])
+                for c in range(2, 2 * many, 2):
+                    a, b = i + ints[firsts1 + c] * wide1, j + ints[firsts2 + c] * wide2
+                    add_lanes(out, o, two, b, one[U(a)])
+                put_lanes(out, o, out, o, scale)
+                o += LANES
+
+
+@exact
+def between_beside(
+    out: Any, outer: int, skip: int, first: int, count: int, ints: Any, at1: int, at2: int,
+    firsts1: int, firsts2: int, many: int, one: Any, two: Any, lanes: int, scale: Any,
+) -> None:  # fmt: skip
+    """The same with examples that lie side by side, as many entries at once as follow on."""
+    a = 0
+    for m in range(outer):
+        e, stop = m * skip + first, m * skip + first + count
+        while e < stop:
+            n = following(ints, at1, at2, e, stop)
+            for c in range(many):
+                b = (ints[firsts1 + 2 * c] + ints[at1 + e]) * lanes
+                d = (ints[firsts2 + 2 * c] + ints[at2 + e]) * lanes
+                factor = scale if c + 1 == many else out.dtype.type(1)
+                if c:
+                    for i in range(n * lanes):
+                        z = out[U(a + i)] + one[U(b + i)] * two[U(d + i)]
+                        out[U(a + i)] = z * factor
+                else:
+                    for i in range(n * lanes):
+                        out[U(a + i)] = (one[U(b + i)] * two[U(d + i)]) * factor
+            e, a = e + n, a + n * lanes
+
+
+@compiled
+def following(ints: Any, at1: int, at2: int, e: int, stop: int) -> int:
+    """Count the entries whose rows follow on in both batches, from one on."""
+    r1, r2, n = ints[at1 + e], ints[at2 + e], 1
+    while e + n < stop and ints[at1 + e + n] - r1 == ints[at2 + e + n] - r2 == n:
+        n += 1
+    return n
 
 
 @compiled
@@ -121,3 +149,14 @@ def are_within(x: Any, entries: int, lanes: int, ints: Any, at: int, bounds: Any
                 if x[i] != 0 and not low < x[i] < high:
                     return False
     return True
+
+
+@compiled
+def count_extremes(x: Any, wide: int, rows: int, n: int, low: Any, high: Any) -> int:
+    """Count variances that are neither zero nor within bounds."""
+    found = 0
+    for r in range(rows):
+        for i in range(r * wide, r * wide + n):
+            z = x[U(i)]
+            found += not ((z == 0) | ((z > low) & (z < high)))
+    return found

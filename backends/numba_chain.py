@@ -11,14 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ntcore.backends import numba_chain_loops as loops
 from ntcore.backends.buffers import empty
-from ntcore.backends.numba_encode import encoded
-from ntcore.backends.numba_groups import make_groups, paired_groups
+from ntcore.backends.numba_beside import count_extremes
+from ntcore.backends.numba_encode import Code, encoded
+from ntcore.backends.numba_groups import Groups, make_groups, paired_groups
 from ntcore.backends.numba_loops import LANES
 from ntcore.backends.numba_moments import DTYPES
-from ntcore.backends.numpy import bounds, moderate
+from ntcore.backends.numpy import bounds
 from ntcore.chain import Chain
 from ntcore.ops import count
 
@@ -34,43 +36,59 @@ def run(
     drawn: tuple[np.ndarray, np.ndarray] | None,
     same: np.ndarray | None,
     counts: tuple[int, int],
-) -> list[np.ndarray] | None:
-    """Return the outputs of a chain, ``(entries, n1 * n2)`` each; None where it cannot."""
-    kinds = {x.dtype for x in (*arrays, *sides, *(drawn or ()))}
-    if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(_are_moderate(x) for x in sides):
+    onto: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """Return what a chain makes, ``(entries, n1 * n2)``, or add it ``onto`` an array.
+
+    None where it cannot.
+    """
+    none = np.empty((0, 0), next(iter([*arrays, *sides])).dtype)
+    given = (*sides, *(drawn or (none, none)))
+    kinds = {x.dtype for x in (*arrays, *given)}
+    if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(map(_are_moderate, sides)):
         return None
     code, (dtype,) = encoded(chain), kinds
-    row_bytes = code.widest * dtype.itemsize
-    most = max(GROUP_BYTES // row_bytes, 1)
-    if chain.paired:
-        groups = paired_groups(counts[0], most)
-    else:
-        groups = make_groups(*counts, most, same is not None)
+    groups, step = _groups(code, chain, dtype, counts, same is not None)
     lanes = groups.pairs.shape[1]
-    step = min(max(GROUP_BYTES // (row_bytes * lanes), 1), code.rows)
-    none = np.empty((0, 0), dtype)
     source, *others = map(np.ascontiguousarray, arrays or [none])
     second = np.concatenate(others) if len(others) > 1 else [*others, none][0]
     pairs = counts[0] if chain.paired else counts[0] * counts[1]
-    target = empty((sum(code.outputs), pairs), dtype)
-    for start, stop in code.sums if same is None else [(0, len(target))]:
-        target[start:stop] = 0
+    target = _blank(code, pairs, dtype, same is not None) if onto is None else onto
     work = _aligned(code.slots, max(code.widest * step, 2) * lanes, dtype)
     marks = np.zeros((0, 0), np.bool_) if same is None else same
-    given = (*sides, *(drawn or (none, none)))
-    rows = tuple((_flat_beyond if groups.beyond else _flat)(x) for x in given)
+    rows = tuple((_padded if groups.beyond else _in_place)(x) for x in given)
     beside = lanes if groups.along == 2 else 0
     copies = tuple(_aligned(1, len(x) * beside, dtype)[0] for x in given)
     fine = loops.run(
-        code.code, code.scales.astype(dtype), code.ints, source, second, target, rows, copies,
-        *counts, marks, groups.ones, groups.twos, groups.pairs, groups.whole, groups.along,
-        code.rows, step, work, tuple(map(dtype.type, bounds(dtype))),
+        code.code, code.scales.astype(dtype), code.ints, source, second, target, onto is not None,
+        tuple(x for x, _ in rows), tuple(wide for _, wide in rows), copies, marks, groups.ones,
+        groups.twos, groups.pairs, groups.whole, groups.along, code.rows, step, work,
+        tuple(map(dtype.type, bounds(dtype))),
     )  # fmt: skip
     if not fine:
         return None
     for one in chain.steps:
         count(one.name)
-    return np.split(target, np.cumsum(code.outputs)[:-1])
+    return target
+
+
+def _groups(
+    code: Code, chain: Chain, dtype: np.dtype, counts: tuple[int, int], same: bool
+) -> tuple[Groups, int]:
+    """Return groups of pairs, and the rows that they take at once, for one value to fit."""
+    row_bytes = code.widest * dtype.itemsize
+    most = max(GROUP_BYTES // row_bytes, 1)
+    groups = paired_groups(counts[0], most) if chain.paired else make_groups(*counts, most, same)
+    lanes = groups.pairs.shape[1]
+    return groups, min(max(GROUP_BYTES // (row_bytes * lanes), 1), code.rows)
+
+
+def _blank(code: Code, pairs: int, dtype: np.dtype, half: bool) -> np.ndarray:
+    """Return space for what is made, zero where it is added up or not every pair is written."""
+    target = empty((sum(code.outputs), pairs), dtype)
+    for start, stop in [(0, len(target))] if half else code.sums:
+        target[start:stop] = 0
+    return target
 
 
 def _once(fn: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
@@ -84,8 +102,6 @@ def _once(fn: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
         key = id(x)
         if key not in made:
             found = fn(x)
-            if np.may_share_memory(found, x):
-                return found
             made[key] = weakref.ref(x, lambda _: made.pop(key, None)), found
         return made[key][1]
 
@@ -94,19 +110,24 @@ def _once(fn: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
 
 @_once
 def _are_moderate(x: np.ndarray) -> bool:
-    return moderate(x)
+    return not count_extremes(*_in_place(x), *x.shape, *map(x.dtype.type, bounds(x.dtype)))
+
+
+def _in_place(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return rows as one array from the first number on, and how far apart rows begin."""
+    down, along = (step // x.itemsize for step in x.strides)
+    if x.flags.c_contiguous:
+        return x.reshape(-1), x.shape[1]
+    if x.size and (along != 1 or down < x.shape[1]):
+        x, down = np.ascontiguousarray(x), x.shape[1]
+    size = (len(x) - 1) * down + x.shape[1] if x.size else 0
+    return as_strided(x, (size,), (x.itemsize,)), down
 
 
 @_once
-def _flat(x: np.ndarray) -> np.ndarray:
-    """Return rows one after the other."""
-    return np.ascontiguousarray(x).reshape(-1)
-
-
-@_once
-def _flat_beyond(x: np.ndarray) -> np.ndarray:
-    """Return rows one after the other, and a vector after the last, where one may reach."""
-    return np.concatenate([x.reshape(-1), np.zeros(LANES, x.dtype)])
+def _padded(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the same with a vector after the last number, where one may reach."""
+    return np.concatenate([x.reshape(-1), np.zeros(LANES, x.dtype)]), x.shape[1]
 
 
 def _aligned(slots: int, size: int, dtype: np.dtype) -> np.ndarray:

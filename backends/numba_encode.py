@@ -191,8 +191,11 @@ class _Encoder:
         read = [*(-1 if i is None else self._slots[i] for i in inputs), -1, -1]
         written = [self._slot(i) for i in step.outputs]
         at = self._window(step) if step.tables else self._variances(step)
-        split = self._split(step.outputs[0])
-        row = [what, read[0], read[1], written[0], written[-1], *split, at, *step.firsts]
+        split, firsts = self._split(step.outputs[0]), step.firsts
+        if what == loops.BETWEEN:
+            every = (*step.before, step.firsts)
+            firsts = self._keep((every, "firsts"), (len(every), every)), 0
+        row = [what, read[0], read[1], written[0], written[-1], *split, at, *firsts]
         self._code.append(row)
         self._scales.append((step.scale, step.bias))
 
@@ -237,7 +240,7 @@ class _Encoder:
     def _leading(self, step: Step) -> tuple[list[int], list[int]]:
         """Return the sizes of all axes for one row, and the tables of all axes but the last."""
         outer = list(step.sizes)
-        for k, table in enumerate(step.tables[:-1]):
+        for k, table in enumerate(step.tables[:-2]):  # the next goes through one entry at a time
             outer[k] = table.index.shape[1]
             self._widest = max(self._widest, math.prod(outer) // self._rows)
         sizes = [*step.sizes[:-1], step.sizes[-1] // self._rows]

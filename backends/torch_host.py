@@ -44,7 +44,9 @@ def on_host(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
     return chosen
 
 
-def chain_on_host(chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, counts: Any) -> Any:
+def chain_on_host(
+    chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, counts: Any, onto: Any = None
+) -> Any:
     """Run a chain by the NumPy backend, where all tensors are plain numbers."""
     if HOST.chain is None:
         return None
@@ -53,10 +55,11 @@ def chain_on_host(chain: Any, arrays: Any, sides: Any, drawn: Any, same: Any, co
         one, two = map(_as_numpy, sides)
         mark = None if same is None else same.numpy()
         rows = None if drawn is None else tuple(map(_as_numpy, drawn))
+        sums = _as_numpy(onto)
     except NotPlain:
         return None
-    found = HOST.chain(chain, first, (one, two), rows, mark, counts)
-    return None if found is None else [torch.from_numpy(x) for x in found]
+    found = HOST.chain(chain, first, (one, two), rows, mark, counts, sums)
+    return None if found is None else torch.from_numpy(found)
 
 
 def _as_numpy(x: Any) -> Any:

@@ -128,9 +128,10 @@ class Backend:
         ``gradient(fn, args, cotangents) -> gradients`` follows another function at once. Where the
         library follows in a way that takes no such rule, the operations of ``fn`` are followed.
     chain : callable or None
-        ``(chain, arrays, sides, drawn, same, (n1, n2)) -> arrays or None``: run the operations
-        of a :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the variances
-        ``(rows, n1)`` and ``(rows, n2)``, and as many rows of examples or None; None where it
+        ``(chain, arrays, sides, drawn, same, (n1, n2), onto) -> array or None``: run the
+        operations of a :class:`ntcore.chain.Chain` on blocks ``(entries, n1 * n2)``, with the
+        variances ``(rows, n1)`` and ``(rows, n2)``, and as many rows of examples or None; return
+        the outputs one below the other, added to the array ``onto`` if there is one. None where it
         cannot, which costs nothing else. ``same`` marks the pairs that are one example twice; it
         is None where there are none, and otherwise nobody reads a pair ``i > j``.
     register_pytree : callable or None
@@ -190,7 +191,7 @@ class Backend:
     stage: Callable[..., Any] | None = None
     sweep: Callable[..., list[Any]] | None = None
     with_pullback: Callable[..., tuple[Array, ...]] | None = None
-    chain: Callable[..., list[Array] | None] | None = None
+    chain: Callable[..., Array | None] | None = None
     register_pytree: Callable[[type], None] | None = None
     flatten: Callable[[Any], tuple[list[Any], Any]] | None = None
     adapt: Callable[[Any, Any], tuple[Any, ...] | None] | None = None

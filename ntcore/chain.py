@@ -27,8 +27,7 @@ class Step:
     ----------
     name : str
         The operation, as in :mod:`ntcore.ops`. A ``product`` with rows is one of two rows of
-        examples, added to its input if it has one; nothing reads a ``total`` but who asked for
-        the chain.
+        examples; nothing reads a ``total`` but who asked for the chain.
     inputs, outputs : tuple of int
         Values; a last input of None is left out.
     scale, bias : float
@@ -43,6 +42,8 @@ class Step:
     firsts : tuple of int
         The first row of the edge among those of all edges, for either batch; ``OWN`` where
         the variances are entries of the block itself.
+    before : tuple of pair of int
+        The first rows of other products of examples, which are added up before it.
     entries : host array of integers or None
         The entries that ``put_variances`` replaces.
     """
@@ -56,6 +57,7 @@ class Step:
     tables: tuple[Table, ...] = ()
     rows: tuple[Any, Any] | None = None
     firsts: tuple[int, int] = (0, 0)
+    before: tuple[tuple[int, int], ...] = ()
     entries: Any = None
 
 
@@ -182,20 +184,25 @@ def _with_slopes_multiplied(steps: Sequence[Step], outputs: Sequence[int]) -> li
 
 
 def _with_ends_merged(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
-    """Let products of examples and gathered sums take along what is done to them alone next."""
+    """Let products of examples and gathered sums take along what is done to them alone next.
+
+    A product takes along the sum of products that it is added to.
+    """
     uses: dict[int, int] = {}
     for i in (i for step in steps for i in step.inputs if i is not None):
         uses[i] = uses.get(i, 0) + 1
+    alone = {i for i, n in uses.items() if n == 1} - set(outputs)
     made = {s.outputs[0]: s for s in steps if _takes_along(s)}
-    gone = set()
+    gone: set[int] = set()
     for step in steps:
-        below = step.inputs[0] if step.name == "affine" else None
-        first = None if below is None else made.get(below)
-        if first is None or uses[first.outputs[0]] > 1 or first.outputs[0] in outputs:
+        below = step.inputs if step.name == "affine" else ()
+        first = made.get(below[0]) if below and below[0] in alone else None
+        if first is None:
             continue
-        merged = _merged(first, step)
+        added = made.get(below[1]) if below[1] in alone else None
+        merged = _merged(first, step, added)
         if merged is not None:
-            gone.add(first.outputs[0])
+            gone.update(i for i in below if i is not None)
             made[step.outputs[0]] = merged
     return [made.get(s.outputs[0], s) for s in steps if not gone & set(s.outputs)]
 
@@ -204,16 +211,29 @@ def _takes_along(step: Step) -> bool:
     return step.name == "gather_sums" or (step.name == "product" and step.rows is not None)
 
 
-def _merged(first: Step, after: Step) -> Step | None:
-    """Return a step followed by an affine one as one step, None where it is none."""
-    plus = after.inputs[1] if len(after.inputs) > 1 else None
+def _merged(first: Step, after: Step, added: Step | None) -> Step | None:
+    """Return a step followed by an affine one as one step, None where it is none.
+
+    ``added`` is what makes the second input of the affine step, if nothing else reads that.
+    """
+    plus = after.inputs[1]
     if first.name == "product":
-        if first.scale != 1 or after.bias or (plus is not None and after.scale != 1):
+        if first.scale != 1 or after.bias:
             return None
         if plus is None:
             return replace(first, outputs=after.outputs, scale=after.scale)
-        return None if first.inputs else replace(first, inputs=(plus,), outputs=after.outputs)
+        if added is None or not _are_alike(first, added) or after.scale != 1:
+            return None
+        before = (*added.before, added.firsts, *first.before)
+        return replace(first, outputs=after.outputs, before=before)
     if plus is not None or first.inputs[1:] not in ((), (None,)):
         return None
     scale, bias = first.scale * after.scale, first.bias * after.scale + after.bias
     return replace(first, outputs=after.outputs, scale=scale, bias=bias)
+
+
+def _are_alike(one: Step, other: Step) -> bool:
+    """Whether two products of examples are of the same rows of different channels."""
+    if other.name != "product" or other.scale != 1:
+        return False
+    return all(a is b for a, b in zip(one.rows or (), other.rows or (), strict=True))

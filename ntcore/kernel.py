@@ -88,8 +88,7 @@ def _tiles(
 
     def whole(tile: Tile) -> Any:
         company = company_of(job, grid, tile, besides)
-        found = [program.part(k, *company.spans, company) for k in range(len(program))]
-        return _output(job, program, found, company)
+        return _output(job, program, program.parts(*company.spans, company), company)
 
     if len(program) == 1 or _are_shared_evenly(len(tiles), workers(job)):
         yield from in_order(workers(job), whole, tiles, len(tiles))

@@ -14,7 +14,17 @@ from ntcore.moves import Company, Move, push, staged
 from ntcore.plan import Edge, Plan
 from ntcore.record import split
 from ntcore.source import Examples, Source, Span
-from ntcore.stretches import Beside, Drawn, Given, Stretch, affordable, can_play, find_stretch, play
+from ntcore.stretches import (
+    Beside,
+    Drawn,
+    Given,
+    Stretch,
+    affordable,
+    can_play,
+    find_stretch,
+    moments_of,
+    play,
+)
 
 Masks = dict[int, Array]
 
@@ -57,6 +67,14 @@ class Job:
     diagonal: frozenset[int]
     masks: tuple[Masks, Masks] = ({}, {})
     patterns: tuple[Any, Any] = (None, None)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What several programs made, added up, and the layers of the last as one chain."""
+
+    data: Array
+    stretch: Stretch
 
 
 class Program:
@@ -120,6 +138,10 @@ class Program:
         """Push one tile through every layer; return the moments of the outputs."""
         return self.run(one, two, company)
 
+    def parts(self, one: Span, two: Span, company: Company) -> list[Any]:
+        """Push one tile through every layer, as the only part."""
+        return [self.run(one, two, company)]
+
     def join(self, found: list[dict[int, Moments]], company: Company) -> dict[int, Moments]:
         """Return the only part."""
         return found[0]
@@ -161,22 +183,41 @@ class Program:
         self, n: int, env: dict[int, Moments], company: Company, drawn: Drawn | None = None
     ) -> int:
         """Run as many layers as the backend can as one chain; return the next, 0 if it cannot."""
-        job = self._job
-        if drawn is not None and not drawn:
+        stretch = self._playable(n, env, company, drawn)
+        found = None if stretch is None else play(self._at, stretch, env, company)
+        if stretch is None or found is None:
             return 0
-        if not can_play(job.at, job.plan, company):
-            return 0
-        given = {i: (m.nngp.layout, m.ntk.layout if m.ntk else None) for i, m in env.items()}
-        beside = Beside(company.side, company.same is not None, drawn or {}, company.alone)
-        stretch = self._stretch(n, given, beside)
-        made = None if stretch is None else play(self._at, stretch, env, company)
-        if stretch is None or made is None:
-            return 0
-        env.update(made)
+        env.update(moments_of(self._at, stretch, found, company))
         for move in self._moves[n : stretch.stop]:
             for i in move.done_with:
                 env.pop(i, None)
         return stretch.stop
+
+    def _playable(
+        self, n: int, env: dict[int, Moments], company: Company, drawn: Drawn | None
+    ) -> Stretch | None:
+        """Return the layers from the nth on that the backend may run as one chain."""
+        job = self._job
+        if (drawn is not None and not drawn) or not can_play(job.at, job.plan, company):
+            return None
+        given = {i: (m.nngp.layout, m.ntk.layout if m.ntk else None) for i, m in env.items()}
+        beside = Beside(company.side, company.same is not None, drawn or {}, company.alone)
+        return self._stretch(n, given, beside)
+
+    def add(self, company: Company, onto: Sums | None) -> Sums | None:
+        """Add what comes out of one tile to what is there; None where the layers are no chain."""
+        stretch = self._playable(0, {}, company, self._drawn())
+        if stretch is None or stretch.stop < len(self._moves):
+            return None
+        if onto is not None and onto.stretch.written != stretch.written:
+            return None
+        before = None if onto is None else onto.data
+        found = play(self._at, stretch, {}, company, before)
+        return None if found is None else Sums(found, stretch)
+
+    def added(self, sums: Sums, company: Company) -> dict[int, Moments]:
+        """Return the moments that were added up."""
+        return moments_of(self._at, sums.stretch, sums.data, company)
 
     def _stretch(self, n: int, given: Given, beside: Beside) -> Stretch | None:
         key = self._block, n, beside.same, tuple(given.items()), tuple(beside.drawn.items())

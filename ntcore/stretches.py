@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
+from typing import Any
 
 from ntcore.apart import mix_rows
-from ntcore.backend import Place, host
+from ntcore.backend import Array, Place, host
 from ntcore.chain import Chain, Notes
 from ntcore.cov import Cov, Layout, of_inputs, select
 from ntcore.ghosts import Batch, Same, Side, Unrecordable
@@ -85,6 +86,12 @@ class Stretch:
     given: tuple[Block, ...]
     made: tuple[Block, ...]
 
+    @cached_property
+    def written(self) -> tuple[Any, ...]:
+        """What each block is that is written, and the place of its output."""
+        outputs = self.chain.outputs
+        return tuple((b.edge, b.tangent, b.layout, outputs.index(b.value)) for b in self.made)
+
 
 def affordable(at: Place, plan: Plan) -> bool:
     """Whether chains can be, and a memory budget leaves room for what they take.
@@ -151,29 +158,41 @@ def find_stretch(
     return Stretch(chain, stop, tuple(by_value[i] for i in chain.inputs), tuple(wanted))
 
 
-def play(at: Place, stretch: Stretch, env: Env, company: Company) -> Env | None:
-    """Return the moments of the edges that a stretch writes; None where it cannot run here."""
+def play(
+    at: Place, stretch: Stretch, env: Env, company: Company, onto: Array | None = None
+) -> Array | None:
+    """Run a stretch, and add what it makes to an array if there is one; None where it cannot."""
     assert at.backend.chain is not None
     counts = tuple(span.width for span in company.spans)
-    examples = counts[:1] if stretch.chain.paired else counts
+    examples = math.prod(_examples(stretch, company))
     arrays = []
     for block in stretch.given:
         cov = env[block.edge].ntk if block.tangent else env[block.edge].nngp
         assert cov is not None
-        arrays.append(at.xp.reshape(cov.data, (-1, math.prod(examples))))
-    found = at.backend.chain(
+        arrays.append(at.xp.reshape(cov.data, (-1, examples)))
+    return at.backend.chain(
         stretch.chain, arrays, company.rows(stretch.chain.sides),
-        company.drawn(stretch.chain.drawn), company.same, counts,
+        company.drawn(stretch.chain.drawn), company.same, counts, onto,
     )  # fmt: skip
-    if found is None:
-        return None
-    data = dict(zip(stretch.chain.outputs, found, strict=True))
+
+
+def moments_of(at: Place, stretch: Stretch, found: Array, company: Company) -> Env:
+    """Return the moments of the edges that a stretch writes, out of what it made."""
+    data, start = {}, 0
+    for i in stretch.chain.outputs:
+        data[i] = found[start : start + stretch.chain.size(i), :]
+        start += stretch.chain.size(i)
     covs: dict[int, dict[bool, Cov]] = {}
     for block in stretch.made:
-        shape = (*block.layout.space, *examples)
+        shape = (*block.layout.space, *_examples(stretch, company))
         made = Cov(at.xp.reshape(data[block.value], shape), block.layout)
         covs.setdefault(block.edge, {})[block.tangent] = made
     return {e: company.edge(e, Moments(c[False], c.get(True))) for e, c in covs.items()}
+
+
+def _examples(stretch: Stretch, company: Company) -> tuple[int, ...]:
+    counts = tuple(span.width for span in company.spans)
+    return counts[:1] if stretch.chain.paired else counts
 
 
 def _ghost(notes: Notes, beside: Beside, edge: int, nngp: Layout, ntk: Layout | None) -> Moments:

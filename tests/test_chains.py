@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from ntcore import ops, program, stax, stretches
+from ntcore import ops, parts, program, stax, stretches
 from ntcore.backend import host
 from ntcore.chain import Chain
-from tests.test_parts import NETWORKS
+from tests.test_parts import NETWORKS, computed
 
 Conv, Dense, Relu = stax.Conv, stax.Dense, stax.Relu
 
@@ -155,6 +155,26 @@ def test_images_of_two_sizes(monkeypatch):
         for a, b in zip(found, want, strict=True):
             assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
     assert any(ran)
+
+
+@pytest.mark.parametrize("counts", [(3, 5), (1, 40), (21, 0)])
+def test_parts_of_a_window_are_added_up_in_one_place(counts, monkeypatch):
+    net, shape = NETWORKS["pools between"]
+    x1, x2 = images(shape, *counts)
+    ran, add = [], program.Program.add
+
+    def watched(self, *args):
+        found = add(self, *args)
+        ran.append(found is not None)
+        return found
+
+    monkeypatch.setattr(program.Program, "add", watched)
+    found, _ = computed(monkeypatch, net, x1, x2, 1 << 14, workers=1)
+    assert len(ran) > 2 and all(ran)
+    monkeypatch.setattr(parts.Parts, "_adding", [])
+    want, _ = computed(monkeypatch, net, x1, x2, 1 << 14, workers=1)
+    for a, b in zip(found, want, strict=True):
+        assert np.max(np.abs(a - b)) <= 4 * np.finfo(float).eps * np.max(np.abs(b))
 
 
 def spied(monkeypatch):
