@@ -16,9 +16,13 @@ from pathlib import Path
 import nox
 
 # Session name: tests-<key>. The demo's own requirements ride along once, for the demo's tests.
-# The JAX suites compile thousands of small kernels once each: cheaper code is as correct, and the
-# compiler uses one core.
-ENVIRONMENT = {"MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+# The JAX suites compile thousands of small kernels once each: cheaper code is as correct. Tests run
+# on all cores side by side, so that threads of a BLAS would only wait for each other.
+ENVIRONMENT = {
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
 EXTRAS = {
     "numpy": "test,demo,strict",
     "strict": "test,strict",
@@ -101,9 +105,9 @@ def add_tests(backend: str) -> None:
         if backend == "cupy" and (reason := no_gpu()):
             session.skip(reason)
         install(session, EXTRAS[backend])
-        options = {"jax": ("--numprocesses", "auto"), "numba": NUMBA}.get(backend, ())
-        library = "numpy" if backend == "numba" else backend
-        session.run("pytest", "--backend", library, *options, *session.posargs, env=ENVIRONMENT)
+        library, chosen = ("numpy", NUMBA) if backend == "numba" else (backend, ())
+        options = ("--backend", library, "--numprocesses", "1" if backend == "cupy" else "auto")
+        session.run("pytest", *options, *chosen, *session.posargs, env=ENVIRONMENT)
 
     tests.__doc__ = f"The test and conformance suites, on {backend} alone."
     nox.session(tests, name=f"tests-{backend}")

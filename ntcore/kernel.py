@@ -30,6 +30,8 @@ from ntcore.tiles import Assembly, Grid, Tile, make_grid
 MANY = 3
 
 Progress = Callable[[int, int], None]
+#: The two arrays of each output edge.
+Arrays = dict[int, tuple[Array, Array | None]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}
     tiles = list(grid)
-    for done, (tile, arrays) in enumerate(_tiles(job, program, grid, tiles, besides)):
+
+    def put(tile: Tile, arrays: Arrays) -> None:
         for edge, both in arrays.items():
             kernels[edge].put(tile, *both)
+
+    for done, _ in enumerate(_tiles(job, program, grid, tiles, besides, put)):
         if progress is not None:
             progress(done + 1, len(tiles))
     results = {}
@@ -76,8 +81,9 @@ def _tiles(
     grid: Grid,
     tiles: list[Tile],
     besides: tuple[Beside, Beside],
-) -> Iterator[tuple[Tile, dict[int, tuple[Array, Array | None]]]]:
-    """Yield every tile with the arrays of its output edges.
+    put: Callable[[Tile, Arrays], None],
+) -> Iterator[Tile]:
+    """Compute and put every tile, and yield it when it is there.
 
     Tiles run side by side, or the parts of one tile where tiles are few.
     """
@@ -86,20 +92,38 @@ def _tiles(
         company = company_of(job, grid, task[0], besides)
         return program.part(task[1], *company.spans, company)
 
-    def whole(tile: Tile) -> Any:
+    def whole(tile: Tile) -> Arrays:
+        """Put a tile while it is in cache, where that takes no order; return what is left."""
         company = company_of(job, grid, tile, besides)
-        return _output(job, program, program.parts(*company.spans, company), company)
+        arrays = _output(job, program, program.parts(*company.spans, company), company)
+        if not _are_written_to(job, arrays):
+            return arrays
+        put(tile, arrays)
+        return {}
 
     if len(program) == 1 or _are_shared_evenly(len(tiles), workers(job)):
-        yield from in_order(workers(job), whole, tiles, len(tiles))
+        for tile, arrays in in_order(workers(job), whole, tiles, len(tiles)):
+            put(tile, arrays)
+            yield tile
         return
     found = []
     tasks = product(tiles, range(len(program)))
     for (tile, _), result in in_order(workers(job), part, tasks, len(tiles) * len(program)):
         found.append(result)
         if len(found) == len(program):
-            yield tile, _output(job, program, found, company_of(job, grid, tile, besides))
+            put(tile, _output(job, program, found, company_of(job, grid, tile, besides)))
+            yield tile
             found = []
+
+
+def _are_written_to(job: Job, arrays: Arrays) -> bool:
+    """Whether arrays are only numbers, which go to places of their own in a larger array."""
+    backend = job.at.backend
+    if not backend.mutable or job.traced:
+        return False
+    return not any(
+        x is not None and backend.is_followed(x) for both in arrays.values() for x in both
+    )
 
 
 def _are_shared_evenly(tiles: int, threads: int) -> bool:
@@ -107,9 +131,7 @@ def _are_shared_evenly(tiles: int, threads: int) -> bool:
     return tiles % threads == 0 or tiles >= MANY * threads
 
 
-def _output(
-    job: Job, program: Program | Parts, found: list[Any], company: Company
-) -> dict[int, tuple[Array, Array | None]]:
+def _output(job: Job, program: Program | Parts, found: list[Any], company: Company) -> Arrays:
     moments = program.join(found, company)
     return {edge: users_arrays(job, edge, m) for edge, m in moments.items()}
 

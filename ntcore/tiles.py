@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ class Assembly:
     def __init__(self, at: Place, grid: Grid, diagonal_spatial: bool = False) -> None:
         self._at, self._grid, self._diagonal_spatial = at, grid, diagonal_spatial
         self._whole: Array = None
+        self._making = threading.Lock()
         self._parts: dict[tuple[int, int], Array] = {}
 
     def put(self, tile: Tile, x: Array) -> None:
@@ -93,6 +95,8 @@ class Assembly:
         i = xp.arange(x.shape[0], device=self._at.device)
         i = xp.reshape(i, (-1, *(1 for _ in x.shape[1:])))
         j = xp.reshape(i, (1, -1, *(1 for _ in x.shape[2:])))
+        if x.ndim == 2:
+            return xp.where(i > j, other, x)
         return xp.where(i < j, x, xp.where(i > j, other, (x + other) / 2))
 
     def _mirrored(self, x: Array) -> Array:
@@ -103,12 +107,13 @@ class Assembly:
         if not backend.mutable and (backend.write is None or backend.is_traced(x)):
             self._parts[i, j] = x
             return
-        if self._whole is None:
-            shape = (self._grid.n1, self._grid.n2, *x.shape[2:])
-            if shape == x.shape:
-                self._whole = x
-                return
-            self._whole = self._at.xp.empty(shape, dtype=x.dtype, device=self._at.device)
+        shape = (self._grid.n1, self._grid.n2, *x.shape[2:])
+        if shape == x.shape:
+            self._whole = x
+            return
+        with self._making:
+            if self._whole is None:
+                self._whole = self._at.xp.empty(shape, dtype=x.dtype, device=self._at.device)
         if backend.write is not None:
             self._whole = backend.write(self._whole, x, i, j)
             return
