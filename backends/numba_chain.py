@@ -42,7 +42,7 @@ def run(
 
     None where it cannot.
     """
-    none = np.empty((0, 0), next(iter([*arrays, *sides])).dtype)
+    none = np.empty((0, 0), sides[0].dtype)
     given = (*sides, *(drawn or (none, none)))
     kinds = {x.dtype for x in (*arrays, *given)}
     if len(kinds) > 1 or not kinds <= set(DTYPES) or not all(map(_are_moderate, sides)):
