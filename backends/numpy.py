@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from scipy import linalg, special
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.buffers import empty, holding
 from ntcore.backends.numpy_operators import eigenvalues, operator
-from ntcore.backends.products import matmul
+from ntcore.backends.products import cores, matmul, side_by_side
 from ntcore.ops import REFERENCE, Table
 
 
@@ -279,7 +278,8 @@ BACKEND = Backend(
     split=split,
     is_rng=lambda x: isinstance(x, np.random.Generator),
     tile_bytes=lambda device: 1 << 21,
-    workers=lambda device: len(os.sched_getaffinity(0)),
+    workers=lambda device: cores(),
+    side_by_side=side_by_side,
     operator=operator,
     eigenvalues=eigenvalues,
     holding=holding,

@@ -1,25 +1,92 @@
 """Matrix products on the CPU, by a BLAS that may use threads of its own.
 
-Threads of a BLAS wait for each other, and where tiles keep every core busy that takes far longer
-than a small product. What has few rows is therefore multiplied in blocks of columns that are too
-small to be shared out, each on the thread that asks for it.
+Threads of a BLAS wait for each other, and for some time after each product for the next one, with
+the cores busy. Where tiles keep every core busy a product is therefore to stay on the thread that
+asks for it: threadpoolctl tells the BLAS so where it is installed. Where it is not, what has few
+rows is multiplied in blocks of columns that are too small to be shared out, and other products take
+turns.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ntcore.backends.buffers import empty
 
-#: A product uses every core by itself; two of them side by side wait for each other's threads.
-PRODUCTS = threading.Lock()
+HAS_THREADPOOLCTL = importlib.util.find_spec("threadpoolctl") is not None
 #: Multiplications up to which OpenBLAS stays on the thread that calls it.
 ALONE = 1 << 18
 #: Columns of the narrowest block that is worth a product of its own.
 NARROWEST = 8
+
+
+class Turns:
+    """Lets products that use every core take turns, and those on one thread run at any time."""
+
+    def __init__(self) -> None:
+        self._one_by_one, self._counting = threading.Lock(), threading.Lock()
+        self._calls, self._limit = 0, ExitStack()
+
+    @property
+    def are_needless(self) -> bool:
+        """Whether every product stays on the thread that asks for it."""
+        return self._calls > 0
+
+    def taken(self) -> AbstractContextManager[Any]:
+        """Return the context of one product."""
+        return nullcontext() if self.are_needless else self._one_by_one
+
+    @contextmanager
+    def on_one_thread(self, blas: Any) -> Iterator[None]:
+        """Keep products on the threads that ask for them, until the last such call is over."""
+        with self._counting:
+            if not self._calls:
+                self._limit.enter_context(blas.limit(limits=1))
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._calls -= 1
+                if not self._calls:
+                    self._limit.close()
+
+
+TURNS = Turns()
+
+
+@cache
+def _blas() -> Any:
+    """Return what sets the threads of every BLAS, None without threadpoolctl."""
+    if not HAS_THREADPOOLCTL:
+        return None
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def side_by_side(threads: int) -> Iterator[None]:
+    """Let every thread multiply by itself where as many are at work as there are cores."""
+    blas = _blas() if threads >= cores() else None
+    if blas is None:
+        yield
+        return
+    with TURNS.on_one_thread(blas):
+        yield
 
 
 def width_of(a: tuple[int, ...], b: tuple[int, ...]) -> int:
@@ -34,7 +101,7 @@ def matmul(at: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Blocks of columns on this thread where there are few rows, else one product on all cores."""
     width = width_of(a.shape, b.shape)
     if not width or a.dtype != b.dtype:
-        with PRODUCTS:
+        with TURNS.taken():
             return np.matmul(a, b)
     if not (a.size and b.size):
         return np.matmul(a, b)

@@ -13,7 +13,7 @@ import torch.utils._pytree as pytree
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
-from ntcore.backends.products import PRODUCTS, width_of
+from ntcore.backends.products import TURNS, width_of
 from ntcore.backends.torch_host import chain_on_host, on_host
 from ntcore.backends.torch_modules import adapt
 from ntcore.backends.torch_moments import rectifier
@@ -89,11 +89,12 @@ def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         )
     if a.is_cuda:
         return torch.matmul(a, b)
-    return (_on_host if width_of(a.shape, b.shape) else _on_all_cores)(at, a, b)
+    here = TURNS.are_needless or width_of(a.shape, b.shape)
+    return (_on_host if here else _on_all_cores)(at, a, b)
 
 
 def _on_all_cores(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    with PRODUCTS:
+    with TURNS.taken():
         return torch.matmul(a, b)
 
 
@@ -191,6 +192,7 @@ BACKEND = Backend(
     alike=_alike,
     tile_bytes=_tile_bytes,
     workers=_workers,
+    side_by_side=HOST.side_by_side,
     vjp=_vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,

@@ -97,6 +97,9 @@ class Backend:
         ``device -> int``, the bytes that one block of a tile should take.
     workers : callable
         ``device -> int``, how many threads may work on tiles at once.
+    side_by_side : callable
+        ``threads -> context`` in which that many threads work on tiles at once: what the library
+        would share out over all cores stays on the thread that calls it.
     mutable : bool
         Whether ``x[index] = value`` works.
     write : callable or None
@@ -175,6 +178,7 @@ class Backend:
     tile_bytes: Callable[[Any], int]
     is_followed: Callable[[Array], bool] = lambda x: False
     workers: Callable[[Any], int] = lambda device: 1
+    side_by_side: Callable[[int], AbstractContextManager[None]] = lambda threads: nullcontext()
     key: Callable[[int], Any] = lambda seed: seed
     alike: Callable[[Any], list[Any]] = lambda device: [device]
     mutable: bool = True

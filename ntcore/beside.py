@@ -12,7 +12,7 @@ from ntcore.layers.base import Layer
 from ntcore.merged import Merged, program_of
 from ntcore.plan import Step
 from ntcore.program import Job
-from ntcore.sizing import examples_per_tile, span_of, workers
+from ntcore.sizing import examples_per_tile, span_of, threads
 from ntcore.source import Examples
 from ntcore.tasks import in_order
 
@@ -106,7 +106,7 @@ def _sides(job: Job, batch: int, beside: Beside, first: int, last: int) -> dict[
         return company.found
 
     starts = range(first, last, step)
-    parts = [found for _, found in in_order(workers(job), part, starts, len(starts))]
+    parts = [found for _, found in in_order(threads(job), part, starts, len(starts))]
     joined = {e: _joined(at, [p[e] for p in parts]) for e in parts[0]}
     return {e: Cov(x, kept[e]) for e, x in joined.items()}
 

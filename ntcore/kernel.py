@@ -21,7 +21,7 @@ from ntcore.mapping import mapped
 from ntcore.moments import Moments
 from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
-from ntcore.sizing import check_budget, pairs_per_tile, span_of, workers
+from ntcore.sizing import check_budget, pairs_per_tile, span_of, threads, workers
 from ntcore.source import Span
 from ntcore.tasks import in_order
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
@@ -55,7 +55,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     program = make_program(job)
     check_budget(job, program.widest)
     pairs = pairs_per_tile(job, program.widest, job.plan.blocks, program.chained)
-    grid = make_grid(*job.counts, pairs, job.same)
+    grid = make_grid(*job.counts, pairs, job.same, even=job.at.backend.stage is None)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}
     tiles = list(grid)
@@ -102,13 +102,13 @@ def _tiles(
         return {}
 
     if len(program) == 1 or _are_shared_evenly(len(tiles), workers(job)):
-        for tile, arrays in in_order(workers(job), whole, tiles, len(tiles)):
+        for tile, arrays in in_order(threads(job), whole, tiles, len(tiles)):
             put(tile, arrays)
             yield tile
         return
     found = []
     tasks = product(tiles, range(len(program)))
-    for (tile, _), result in in_order(workers(job), part, tasks, len(tiles) * len(program)):
+    for (tile, _), result in in_order(threads(job), part, tasks, len(tiles) * len(program)):
         found.append(result)
         if len(found) == len(program):
             put(tile, _output(job, program, found, company_of(job, grid, tile, besides)))

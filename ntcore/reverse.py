@@ -25,7 +25,7 @@ from ntcore.mapping import features_of, mapped, widest_map
 from ntcore.moments import Moments
 from ntcore.parts import Parts, program_within
 from ntcore.program import Job, Program
-from ntcore.sizing import followed_bytes, workers
+from ntcore.sizing import followed_bytes, threads
 from ntcore.source import Mapped, Span
 from ntcore.tasks import in_order
 from ntcore.tiles import Grid, Tile, make_grid, mirrored
@@ -92,7 +92,7 @@ class Reverse:
 
     def _add(self, fn: Callable[[Any], Shares], tasks: Sequence[Any]) -> None:
         """Add what comes of tasks that run side by side, in their order."""
-        for _, (windows, grads) in in_order(workers(self._job), fn, tasks, len(tasks)):
+        for _, (windows, grads) in in_order(threads(self._job), fn, tasks, len(tasks)):
             self._sums.add(windows, grads)
 
     def _back(

@@ -7,6 +7,7 @@ import math
 from ntcore.errors import BudgetError
 from ntcore.program import Job
 from ntcore.source import Mapped, Span
+from ntcore.tasks import Threads
 from ntcore.tiles import LANES
 
 #: Examples of a batch that go through the network at once where that is compiled, and the most
@@ -25,6 +26,8 @@ CHAINED = 8
 MULTIPLIED = 4
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
+#: Entries of the widest edge of a chain that are worth a tile of their own.
+WORTH = 1 << 17
 #: Examples by themselves that are worth filling up to a vector of them.
 FEW = 4
 
@@ -60,6 +63,11 @@ def followed_bytes(job: Job) -> int:
 def workers(job: Job) -> int:
     """Return how many tiles are under way at once."""
     return 1 if job.traced else max(job.at.backend.workers(job.at.device), 1)
+
+
+def threads(job: Job) -> Threads:
+    """Return the threads that tiles may run on."""
+    return Threads(workers(job), job.at.backend.side_by_side)
 
 
 def _left(job: Job) -> float:
@@ -99,7 +107,7 @@ def pairs_per_tile(job: Job, widest: int, blocks: int, chained: bool = False) ->
         return max(job.counts[0] * job.counts[1], 1)
     pairs = max(1, budget(job, chained) // (widest * blocks * job.plan.itemsize))
     if chained:
-        pairs = min(pairs, _shared_out(job))
+        pairs = min(pairs, max(_shared_out(job), WORTH // widest))
     if job.plan.keeps:
         return pairs
     each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))

@@ -29,7 +29,7 @@ Drawn = Mapping[int, tuple[Layout, int]]
 #: What does less is as fast layer by layer.
 LEAST_STEPS = 3
 #: Fewer pairs of examples leave most of a vector empty.
-LEAST_PAIRS = 6
+LEAST_PAIRS = 2
 #: What a thread takes for a chain: its work space, and the tile before and after.
 WORK_BYTES = 1 << 26
 

@@ -51,13 +51,21 @@ class Grid:
 LANES = 16
 
 
-def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
-    """Return a grid whose tiles hold about ``pairs`` pairs, and at least one."""
+def make_grid(n1: int, n2: int, pairs: int, symmetric: bool, even: bool = False) -> Grid:
+    """Return a grid whose tiles hold at least one pair, and no more than ``pairs`` beyond it.
+
+    ``even`` tiles are about the same size; the others are as large as can be, and what is left
+    over is ragged, so that their size depends on the number of examples no more than it must.
+    """
     pairs = max(pairs, 1)
     side = math.isqrt(pairs)
     if symmetric:
-        step = _whole_vectors(min(n1, side), n1)
+        most = _whole_vectors(min(n1, side), n1)
+        step = _evened(n1, most) if even else most
         return Grid(n1, n2, step, step, True)
+    if even:
+        width = _width(n1, n2, pairs)
+        return Grid(n1, n2, _evened(n1, pairs // width, 1), width, False)
     step2 = _whole_vectors(min(n2, max(side, min(pairs, LANES))), n2)
     step1 = max(1, min(n1, pairs // step2))
     step2 = _whole_vectors(min(n2, pairs // step1), n2)
@@ -67,6 +75,21 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool) -> Grid:
 def _whole_vectors(step: int, n: int) -> int:
     """Return a step that leaves no vector partly empty, unless it takes all there is."""
     return max(step, 1) if step >= n or step < LANES else step - step % LANES
+
+
+def _evened(n: int, most: int, lanes: int = LANES) -> int:
+    """Return the step that cuts ``n`` into as many parts as the largest step does, as evenly."""
+    most = max(1, min(n, most))
+    each = math.ceil(n / math.ceil(n / most)) if n else 1
+    return min(most, math.ceil(each / lanes) * lanes)
+
+
+def _width(n1: int, n2: int, pairs: int) -> int:
+    """Return the width of the fewest tiles of ``pairs``, nearly squares that fill vectors."""
+    tiles = max(1, math.ceil(n1 * n2 / pairs))
+    across = min(tiles, max(1, round(math.sqrt(tiles * n2 / max(n1, 1)))))
+    most = max(math.ceil(n2 / across), min(pairs, LANES))
+    return max(1, min(n2, pairs, math.ceil(most / LANES) * LANES))
 
 
 class Assembly:

@@ -1,0 +1,82 @@
+"""Tiles cover every pair once, and threads that compute them leave the BLAS as they found it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntcore.backends import products
+from ntcore.tasks import Threads, in_order
+from ntcore.tiles import make_grid
+
+SIZES = st.integers(0, 150)
+
+
+@given(SIZES, SIZES, st.integers(1, 3000), st.booleans(), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_tiles_cover_every_pair_once_and_hold_no_more_than_they_may(n1, n2, pairs, same, even):
+    n2 = n1 if same else n2
+    seen = np.zeros((n1, n2), int)
+    for tile in make_grid(n1, n2, pairs, same, even):
+        part = seen[tile.start1 : tile.stop1, tile.start2 : tile.stop2]
+        assert 0 < part.size <= pairs
+        part += 1
+    once = np.ones((n1, n2), int)
+    assert np.array_equal(*(np.triu(x) if same else x for x in (seen, once)))
+
+
+@pytest.mark.parametrize(
+    ("n1", "n2", "pairs"), [(500, 500, 125_000), (32, 32, 171), (4000, 4000, 2_700_000)]
+)
+def test_even_tiles_differ_little(n1, n2, pairs):
+    sizes = [
+        (t.stop1 - t.start1) * (t.stop2 - t.start2) for t in make_grid(n1, n2, pairs, False, True)
+    ]
+    assert max(sizes) <= 1.3 * min(sizes)
+
+
+def test_a_blas_has_one_thread_while_every_core_is_at_work():
+    control = pytest.importorskip("threadpoolctl")
+
+    def threads():
+        info = control.ThreadpoolController().select(user_api="blas").info()
+        return [x["num_threads"] for x in info]
+
+    before, most = threads(), products.cores()
+    with products.side_by_side(most):
+        with products.side_by_side(most):
+            assert set(threads()) == {1}
+        assert set(threads()) == {1}
+    assert threads() == before
+    with products.side_by_side(most - 1):
+        assert threads() == before
+
+
+def test_products_on_many_threads_are_the_same_with_and_without_control(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 300, 300))
+    many = Threads(products.cores(), products.side_by_side)
+
+    def multiplied():
+        return [
+            x for _, x in in_order(many, lambda i: products.matmul(None, a, b + i), range(6), 6)
+        ]
+
+    found = multiplied()
+    monkeypatch.setattr(products, "_blas", lambda: None)
+    for i, (x, y) in enumerate(zip(found, multiplied(), strict=True)):
+        np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(x, a @ (b + i), rtol=1e-12, atol=1e-12)
+
+
+def test_the_threads_of_a_blas_are_restored_where_a_tile_fails(monkeypatch):
+    control = pytest.importorskip("threadpoolctl")
+    controller = control.ThreadpoolController().select(user_api="blas")
+    before = [x["num_threads"] for x in controller.info()]
+
+    def fail(i):
+        raise ValueError("a tile failed")
+
+    with pytest.raises(ValueError, match="a tile failed"):
+        list(in_order(Threads(products.cores(), products.side_by_side), fail, range(4), 4))
+    assert [x["num_threads"] for x in controller.info()] == before
