@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ntcore.backends.numba_moments import arcsine, gelu_moments, rectifier, wave_moments
+from ntcore.backends.numba_moments import (
+    arcsine,
+    bell_moments,
+    gelu_moments,
+    rectifier,
+    wave_moments,
+)
 from ntcore.backends.numba_sums import affine, gather_sum, gather_sums, product
 
 FUSED: dict[str, Callable[..., Any]] = {
     f.__name__: f for f in (gather_sum, gather_sums, affine, product, rectifier, arcsine)
-} | {"gelu": gelu_moments, "waves": wave_moments}
+} | {"gelu": gelu_moments, "waves": wave_moments, "bell": bell_moments}

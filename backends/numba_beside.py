@@ -30,9 +30,10 @@ def dual(
 def dual_brought(
     kind: int, k: Any, slope: Any, tangent: bool, outer: int, skip: int, first: int, count: int,
     ints: Any, at1: int, at2: int, one: Any, two: Any, first1: int, first2: int, wide1: int,
-    wide2: int, ones: Any, twos: Any, scale: Any, spare: Any, other: Any,
+    wide2: int, ones: Any, twos: Any, scale: Any, bias: Any, spare: Any,
+    other: Any,
 ) -> None:  # fmt: skip
-    """The same for any pairs, with scaled variances that are brought side by side first."""
+    """The same for any pairs: variances, scaled and shifted, are brought side by side first."""
     a, done, lanes = 0, 0, ones.size
     most = min(CHUNK, spare.size)
     for m in range(outer):
@@ -42,8 +43,8 @@ def dual_brought(
                 alike(kind, k, slope, tangent, done, spare, 0, other, 0, a - done)
                 done = a
             for i in range(lanes):
-                spare[U(a - done + i)] = one[r1 + ones[i]] * scale
-                other[U(a - done + i)] = two[r2 + twos[i]] * scale
+                spare[U(a - done + i)] = one[r1 + ones[i]] * scale + bias
+                other[U(a - done + i)] = two[r2 + twos[i]] * scale + bias
             a += lanes
     alike(kind, k, slope, tangent, done, spare, 0, other, 0, a - done)
 

@@ -81,9 +81,9 @@ def _store(
 
 @compiled
 def _nonlinear(
-    kind: int, code: Any, scale: Any, ints: Any, x: Any, slope: Any, more: bool, row: int,
-    rows: int, held: int, one: Any, two: Any, wide1: int, wide2: int, ones: Any, twos: Any,
-    along: int, bounds: Any, spare: Any, other: Any,
+    kind: int, code: Any, scale: Any, bias: Any, ints: Any, x: Any, slope: Any, more: bool,
+    row: int, rows: int, held: int, one: Any, two: Any, wide1: int, wide2: int, ones: Any,
+    twos: Any, along: int, bounds: Any, spare: Any, other: Any,
 ) -> bool:  # fmt: skip
     """Write moments over entries; return whether their variances are not too far from one."""
     outer, width, at = code[OUTER], code[WIDTH], code[AT]
@@ -92,7 +92,8 @@ def _nonlinear(
     if first1 < 0:
         if not are_within(x, n // lanes, lanes, ints, at, bounds):
             return False
-        spare[:n] = x[:n]
+        for i in range(n):
+            spare[U(i)] = x[U(i)] + bias
         dual_beside(
             kind, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], spare,
             spare, 0, 0, lanes,
@@ -100,7 +101,7 @@ def _nonlinear(
     elif kind >= GELU or scale != 1:
         dual_brought(
             kind, x, slope, more, outer, skip, first, count, ints, at, ints[at - 1], one, two,
-            first1, first2, wide1, wide2, ones, twos, scale, spare, other,
+            first1, first2, wide1, wide2, ones, twos, scale, bias, spare, other,
         )  # fmt: skip
     elif along == 2:
         dual_beside(
@@ -165,8 +166,8 @@ def _operate(
         put(x, out, n, ints, at, at1, first1, skip, first, count, one, wide1, ones, itself)
     else:
         return _nonlinear(
-            op - DUAL, code, scale, ints, x, slope, more, row, rows, held, one, two, wide1, wide2,
-            ones, twos, along, bounds, spare, other,
+            op - DUAL, code, scale, bias, ints, x, slope, more, row, rows, held, one, two, wide1,
+            wide2, ones, twos, along, bounds, spare, other,
         )  # fmt: skip
     return True
 

@@ -12,7 +12,14 @@ import numpy as np
 
 from ntcore.apart import reads
 from ntcore.backends import numba_chain_loops as loops
-from ntcore.backends.numba_moments import ERROR_FUNCTION, GELU, RECTIFIER, WAVES
+from ntcore.backends.numba_moments import (
+    BELL,
+    ERROR_FUNCTION,
+    GELU,
+    NORMALIZED,
+    RECTIFIER,
+    WAVES,
+)
 from ntcore.backends.numba_tables import folded, folds, lines, row_tables, rows_of_chain
 from ntcore.chain import Chain, Step
 from ntcore.ops import Table
@@ -26,6 +33,8 @@ WHAT = {
     "arcsine": loops.DUAL + ERROR_FUNCTION,
     "gelu": loops.DUAL + GELU,
     "waves": loops.DUAL + WAVES,
+    "bell": loops.DUAL + BELL,
+    "normalize": loops.DUAL + NORMALIZED,
 }
 
 

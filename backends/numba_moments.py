@@ -17,14 +17,21 @@ from ntcore.backends.numba_loops import (
     rows_of,
     whole,
 )
-from ntcore.backends.numba_pointwise import error_function, gelu, rectified, waves
+from ntcore.backends.numba_pointwise import (
+    bell,
+    error_function,
+    gelu,
+    normalized,
+    rectified,
+    waves,
+)
 from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE
 
 # --- loops --------------------------------------------------------------------------------------
 
 #: Which nonlinearity a loop is of.
-RECTIFIER, ERROR_FUNCTION, GELU, WAVES = range(4)
+RECTIFIER, ERROR_FUNCTION, GELU, WAVES, BELL, NORMALIZED = range(6)
 
 
 # Moments are written over what they are of: a loop from one array to itself reads and writes at one
@@ -107,13 +114,37 @@ def _smooth(
         else:
             for i in range(n):
                 k[U(a + i)], slope[U(a + i)] = gelu(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+    elif kind == WAVES:
+        if tangent:
+            for i in range(n):
+                k[U(a + i)], rate = waves(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+                slope[U(a + i)] *= rate
+        else:
+            for i in range(n):
+                k[U(a + i)], slope[U(a + i)] = waves(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+    else:
+        _plain(kind, k, slope, tangent, a, q1, b, q2, c, n)
+
+
+@compiled
+def _plain(
+    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, b: int, q2: Any, c: int, n: int
+) -> None:
+    if kind == BELL:
+        if tangent:
+            for i in range(n):
+                k[U(a + i)], rate = bell(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+                slope[U(a + i)] *= rate
+        else:
+            for i in range(n):
+                k[U(a + i)], slope[U(a + i)] = bell(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
     elif tangent:
         for i in range(n):
-            k[U(a + i)], rate = waves(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+            k[U(a + i)], rate = normalized(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
             slope[U(a + i)] *= rate
     else:
         for i in range(n):
-            k[U(a + i)], slope[U(a + i)] = waves(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
+            k[U(a + i)], slope[U(a + i)] = normalized(k[U(a + i)], q1[U(b + i)], q2[U(c + i)])
 
 
 @compiled
@@ -180,6 +211,12 @@ def wave_moments(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     """Both moments in one pass."""
     found = _dual(WAVES, k, q1, q2)
     return REFERENCE["waves"](at, k, q1, q2) if found is None else found
+
+
+def bell_moments(at: Any, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
+    """Both moments in one pass."""
+    found = _dual(BELL, k, q1, q2)
+    return REFERENCE["bell"](at, k, q1, q2) if found is None else found
 
 
 def _dual(kind: int, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:

@@ -139,9 +139,36 @@ def _waves(dtype: type) -> Pointwise:
     return moments
 
 
-_rectified_of_type, _error_function_of_type, _gelu_of_type, _waves_of_type = map(
-    _of_type, (_rectified, _error_function, _gelu, _waves)
+def _bell(dtype: type) -> Pointwise:
+    """The moments of one pair, as :func:`ntcore.ops.bell` has them."""
+    exp, _ = exponential(dtype)
+    half = dtype(0.5)
+
+    @inlined
+    def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
+        moment = exp(k - (q1 + q2) * half)
+        return moment, moment
+
+    return moments
+
+
+def _normalized(dtype: type) -> Pointwise:
+    """A covariance over the roots of two variances, and what it was multiplied with."""
+    zero, one = dtype(0), dtype(1)
+
+    @inlined
+    def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
+        both = q1 * q2
+        factor = one / math.sqrt(both) if both > zero else zero
+        return k * factor, factor
+
+    return moments
+
+
+_rectified_of_type, _error_function_of_type, _gelu_of_type = map(
+    _of_type, (_rectified, _error_function, _gelu)
 )
+_waves_of_type, _bell_of_type, _normalized_of_type = map(_of_type, (_waves, _bell, _normalized))
 
 # What is compiled is found on the disk again only if it refers to others by the names of a module.
 
@@ -168,3 +195,15 @@ def gelu(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
 def waves(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
     """Return the moments of one pair under a cosine and a sine."""
     return _waves_of_type(k, q1, q2)
+
+
+@inlined
+def bell(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
+    """Return the moments of one pair under waves of random phase."""
+    return _bell_of_type(k, q1, q2)
+
+
+@inlined
+def normalized(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
+    """Return a normalized covariance, and the factor."""
+    return _normalized_of_type(k, q1, q2)

@@ -16,7 +16,7 @@ from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.buffers import empty, holding
 from ntcore.backends.numpy_operators import eigenvalues, operator
 from ntcore.backends.products import cores, matmul, side_by_side
-from ntcore.ops import REFERENCE, Table
+from ntcore.ops import DUALS, REFERENCE, Table
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> np.ndarray:
@@ -261,7 +261,7 @@ def _chain_runner() -> Callable[..., Any] | None:
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 FUSED = dict(PLAIN)
 if HAS_NUMBA:
-    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", "arcsine", "gelu", "waves")}
+    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", *DUALS)}
 
 BACKEND = Backend(
     library="numpy",

@@ -166,4 +166,5 @@ OPERANDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[str, str, tup
     "arcsine": _moments,
     "gelu": _moments,
     "waves": _moments,
+    "bell": _moments,
 }

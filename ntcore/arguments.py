@@ -39,6 +39,7 @@ def options_of(
         raise ArgumentError(f"memory_budget={memory_budget!r}; give a positive number of bytes.")
     return Options(
         ntk="ntk" in names,
+        nngp="nngp" in names or "ntk" not in names,
         cov=bool({"cov1", "cov2"} & set(names)),
         diagonal_spatial=bool(diagonal_spatial),
         itemsize=itemsize,

@@ -281,7 +281,7 @@ def _with_whole_batches(
     network: Record, kernels: Tree, x1: Tree, x2: Tree, options: Options, extras: Extras
 ) -> Tree:
     """Replace the variances of each example by the covariances of all pairs."""
-    alone = replace(options, ntk=False, cov=False)
+    alone = replace(options, nngp=True, ntk=False, cov=False)
 
     def within(x: Tree, which: int) -> Iterator[Kernel]:
         given = Extras(extras.mask_constant, (extras.pattern[which],) * 2)

@@ -41,7 +41,7 @@ class Output:
     Masks have the batch first and the channels last.
     """
 
-    nngp: Array
+    nngp: Array | None
     ntk: Array | None
     cov1: Array | None
     cov2: Array | None
@@ -187,12 +187,13 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
 # --- results --------------------------------------------------------------------------
 
 
-def users_arrays(job: Job, edge: int, m: Moments) -> tuple[Array, Array | None]:
+def users_arrays(job: Job, edge: int, m: Moments) -> tuple[Array | None, Array | None]:
     """Return the moments of an output edge as the user sees them; zeros for an NTK of None."""
-    nngp = _user(job, edge, m.nngp)
-    if job.plan.blocks == 1:
-        return nngp, None
-    return nngp, job.at.xp.zeros_like(nngp) if m.ntk is None else _user(job, edge, m.ntk)
+    options, tangent = job.plan.options, m.ntk
+    nngp = _user(job, edge, m.nngp) if options.nngp or tangent is None else None
+    if options.ntk and tangent is None:
+        return nngp if options.nngp else None, job.at.xp.zeros_like(nngp)
+    return nngp, _user(job, edge, tangent) if options.ntk and tangent is not None else None
 
 
 def _empty(job: Job, edge: int) -> tuple[Array, Array | None]:

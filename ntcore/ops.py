@@ -8,53 +8,15 @@ body here, and :func:`recording` tells which ones ran.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from ntcore.backend import Array, Place
+from ntcore.fusing import REFERENCE as REFERENCE
+from ntcore.fusing import count as count
+from ntcore.fusing import fusable
+from ntcore.fusing import recording as recording
 from ntcore.table import Strips as Strips
 from ntcore.table import Table as Table
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-REFERENCE: dict[str, Callable[..., Any]] = {}
-_ran: ContextVar[dict[str, int] | None] = ContextVar("ran", default=None)
-
-
-def fusable(reference: F) -> F:
-    """Let a backend replace an operation by the entry of the same name in ``Backend.fused``."""
-    name = reference.__name__
-    REFERENCE[name] = reference
-
-    @wraps(reference)
-    def dispatch(at: Place, *args: Any) -> Any:
-        chosen = at.backend.fused.get(name, reference)
-        if chosen is not reference:
-            count(name)
-        return chosen(at, *args)
-
-    return dispatch  # type: ignore[return-value]
-
-
-@contextmanager
-def recording() -> Iterator[dict[str, int]]:
-    """Count, by name, the fused operations that run inside the ``with`` block."""
-    counts: dict[str, int] = {}
-    token = _ran.set(counts)
-    try:
-        yield counts
-    finally:
-        _ran.reset(token)
-
-
-def count(name: str) -> None:
-    """Note that a fused operation ran."""
-    counts = _ran.get()
-    if counts is not None:
-        counts[name] = counts.get(name, 0) + 1
 
 
 @fusable
@@ -92,6 +54,10 @@ def matmul_axis(at: Place, a: Array, x: Array, axis: int) -> Array:
     moved = at.xp.moveaxis(x, axis, 0)
     product = matmul(at, a, at.xp.reshape(moved, (moved.shape[0], -1)))
     return at.xp.moveaxis(at.xp.reshape(product, (-1, *moved.shape[1:])), 0, axis)
+
+
+#: Operations that are the moments of a nonlinearity, of covariances and both variances.
+DUALS = ("rectifier", "arcsine", "gelu", "waves", "bell")
 
 
 @fusable
@@ -262,6 +228,18 @@ def waves(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     near = xp.exp(size - (q1 + q2) / 2) / 2
     odd = near * -xp.expm1(-2 * size)
     return near * (1 + xp.exp(-2 * size)), xp.where(k < 0, -odd, odd)
+
+
+@fusable
+def bell(at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    r""":math:`E[\cos(u - v)]`, the squared exponential of a distance, twice: it is its own slope.
+
+    .. math:: e^{k - (q_1 + q_2) / 2}
+
+    (Rahimi and Recht 2007, section 3).
+    """
+    moment = at.xp.exp(k - (q1 + q2) / 2)
+    return moment, moment
 
 
 def residual(at: Place, k: Array, q1: Array, q2: Array) -> Array:

@@ -30,6 +30,8 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     pieces = pieces_of(job.plan)
     if len(pieces) == 1:
         return followed.evaluate(job, progress)
+    options = replace(job.plan.options, nngp=True)  # a piece above may read it
+    job = replace(job, plan=replace(job.plan, options=options))
     held: Held = {}
     for piece in pieces:
         if piece.first is not None:

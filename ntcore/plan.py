@@ -117,6 +117,8 @@ class Options:
     ----------
     ntk : bool
         Whether the NTK is computed beside the NNGP kernel.
+    nngp : bool
+        Whether the NNGP kernel is in the result, beside what the NTK takes of it.
     cov : bool
         Whether the variances of the output are asked for as well.
     diagonal_spatial : bool
@@ -130,6 +132,7 @@ class Options:
     """
 
     ntk: bool = True
+    nngp: bool = True
     cov: bool = False
     diagonal_spatial: bool = False
     minimal: bool = True
@@ -173,7 +176,7 @@ class Plan:
         first: int = leaves_of(self.inputs)[0]
         return self.edges[first].pairs
 
-    @property
+    @cached_property
     def output_edges(self) -> tuple[int, ...]:
         """The edges that the network writes, each once."""
         return tuple(dict.fromkeys(leaves_of(self.outputs)))
@@ -188,7 +191,7 @@ class Plan:
         """Bytes of a number."""
         return self.options.itemsize
 
-    @property
+    @cached_property
     def cost(self) -> Cost:
         """Entries, FLOPs and bytes of the cross block, over all pairs."""
         entries = [e.entries * e.pairs for e in self.edges]
@@ -208,9 +211,10 @@ class Plan:
         """Both halves of a symmetric kernel are there in the end."""
         edges = [self.edges[i] for i in leaves_of(self.outputs)]
         entries = sum(e.entries * e.counts[0] * e.counts[1] for e in edges)
-        return float(entries * self.itemsize * self.blocks)
+        arrays = self.options.nngp + self.options.ntk
+        return float(entries * self.itemsize * arrays)
 
-    @property
+    @cached_property
     def _bytes_kept(self) -> float:
         total = 0
         for batch, block in enumerate(("side1", "side2")):
@@ -221,6 +225,13 @@ class Plan:
 
     def kept(self, block: str) -> dict[int, Layout]:
         """Return the layout of what layers or the caller read of each edge of one batch."""
+        return self._kept[block]
+
+    @cached_property
+    def _kept(self) -> dict[str, dict[int, Layout]]:
+        return {block: self._find_kept(block) for block in ("side1", "side2")}
+
+    def _find_kept(self, block: str) -> dict[int, Layout]:
         needs: dict[int, Need | None] = {}
         for step in (s for s in self.steps if not s.maps):
             for i in step.inputs:
@@ -235,7 +246,7 @@ class Plan:
             if need is not None
         }
 
-    @property
+    @cached_property
     def keeps(self) -> bool:
         """Whether variances are kept for all examples, rather than computed for every tile."""
         budget = self.options.memory_budget

@@ -23,7 +23,7 @@ from ntcore.ghosts import (
     Unrecordable,
     refuse,
 )
-from ntcore.ops import REFERENCE, Table
+from ntcore.ops import DUALS, REFERENCE, Table
 
 
 class Value(Ghost):
@@ -158,18 +158,26 @@ def product(at: Any, x: Any, y: Any) -> Value:
 
 
 def _dual(name: str) -> Callable[..., Any]:
-    def dual(at: Any, k: Value, q1: Any, q2: Any) -> Any:
-        if _is_own(k, q1) and _is_own(k, q2):
-            rows = q1.entries, q2.entries
-            return _write(name, (k,), k.space, k.shape, k.shape, rows=rows, firsts=OWN)
-        if not (isinstance(k, Value) and isinstance(q1, Spread) and isinstance(q2, Spread)):
-            raise Unrecordable
-        if q1.drawn or q2.drawn or q1.scale != q2.scale:
-            raise Unrecordable
-        where = {"rows": (q1.rows, q2.rows), "firsts": (q1.first, q2.first), "scale": q1.scale}
-        return _write(name, (k,), k.space, k.shape, k.shape, **where)
+    return lambda at, k, q1, q2: _note_dual(name, k, q1, q2)
 
-    return dual
+
+def _note_dual(name: str, k: Any, q1: Any, q2: Any, bias: float = 0.0) -> Any:
+    """Record moments of entries with their variances, to which a number is added."""
+    where: dict[str, Any] = {"bias": bias}
+    if _is_own(k, q1) and _is_own(k, q2):
+        where |= {"rows": (q1.entries, q2.entries), "firsts": OWN}
+    elif isinstance(k, Value) and _are_alike(q1, q2):
+        firsts, rows = (q1.first, q2.first), (q1.rows, q2.rows)
+        where |= {"rows": rows, "firsts": firsts, "scale": q1.scale}
+    else:
+        raise Unrecordable
+    return _write(name, (k,), k.space, k.shape, k.shape, **where)
+
+
+def _are_alike(q1: Any, q2: Any) -> bool:
+    """Whether both are variances, multiplied with one number."""
+    both = isinstance(q1, Spread) and isinstance(q2, Spread)
+    return both and not (q1.drawn or q2.drawn) and bool(q1.scale == q2.scale)
 
 
 def _are_one(*values: Any) -> bool:
@@ -234,6 +242,12 @@ def _entries(layout: Layout) -> tuple[Any, Any]:
     return one, two
 
 
+def normalize(at: Any, cov: Cov, q1: Any, q2: Any, eps: float) -> tuple[Cov, Value]:
+    """Record a division by the roots of both variances."""
+    moment, factor = _note_dual("normalize", cov.data, *spread(at, q1, q2, cov.layout), eps)
+    return Cov(moment, cov.layout), factor
+
+
 def put_variances(at: Any, cov: Cov, q1: Spread, same: Same) -> Cov:
     """Record that some entries become variances."""
     if not isinstance(q1, Spread) or not isinstance(cov.data, Value):
@@ -277,10 +291,14 @@ class _Namespace:
         return found.reshaped((*sizes[:axis], len(index), *sizes[axis + 1 :]))
 
 
+#: What is recorded beside the moments of nonlinearities.
+OPERATIONS = (gather_sums, affine, product, total, spread, normalize, put_variances)
+
+
 def recording_place(at: Place) -> Place:
     """Return a place where operations are written down."""
-    fused = {f.__name__: f for f in (gather_sums, affine, product, total, spread, put_variances)}
-    fused |= {name: _dual(name) for name in ("rectifier", "arcsine", "gelu", "waves")}
+    fused = {f.__name__: f for f in OPERATIONS}
+    fused |= {name: _dual(name) for name in DUALS}
     made = replace(
         at.backend,
         namespace=_Namespace(),

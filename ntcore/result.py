@@ -90,7 +90,8 @@ class Kernel(Record):
     @property
     def _spatial(self) -> int:
         """Number of spatial axes that the arrays have."""
-        return int(self.nngp.ndim - 2) // (1 if self.diagonal_spatial else 2)
+        known: Any = self.ntk if self.nngp is None else self.nngp
+        return int(known.ndim - 2) // (1 if self.diagonal_spatial else 2)
 
     def _map(self, fn: Callable[[Array], Array]) -> Kernel:
         arrays = {name: getattr(self, name) for name in ("nngp", "ntk", "cov1", "cov2")}

@@ -26,6 +26,16 @@ CHAINED = {
     "scaled": convolutions(stax.Erf(1.2, 0.7, 0.1), stax.Sigmoid_like(), stax.Erf(b=1.9)),
     "gelu": convolutions(stax.Gelu(), stax.Gelu(approximate=True), end=stax.GlobalAvgPool),
     "waves": convolutions(stax.Sin(), stax.Sin(1.4, 0.7, 0.3), stax.Cos(0.6, 1.2)),
+    "normalized": convolutions(stax.LayerNorm(), Relu(), stax.LayerNorm(eps=0.1), Relu()),
+    "normalized branches": (
+        stax.serial(
+            Conv(3, (3, 2), None, "SAME"),
+            stax.residual(stax.LayerNorm(eps=0.3), Relu(), Conv(3, (2, 2), None, "SAME")),
+            stax.LayerNorm(), stax.GlobalAvgPool(), Dense(1),
+        ),
+        (5, 4, 2),
+    ),
+    "bell": convolutions(stax.Rbf(), stax.Rbf(0.3), stax.Rbf(0.1)),
     "slopes": convolutions(stax.LeakyRelu(0.3), stax.ABRelu(-0.5, 1.5), stax.Abs()),
     "standard": (
         stax.serial(
@@ -40,7 +50,7 @@ CHAINED = {
         stax.serial(Conv(3, (3,), (2,), "SAME"), Relu(), Conv(3, (2,)), stax.Erf(), stax.Flatten()),
         (11, 2),
     ),
-    "a layer that is none": convolutions(Relu(), stax.Rbf(), Relu(), Relu()),
+    "a layer that is none": convolutions(Relu(), stax.Exp(b=0.3), Relu(), Relu()),
     "unequal branches": (
         stax.serial(
             Conv(3, (3, 3), None, "SAME"),
@@ -220,7 +230,7 @@ def test_leaves_are_told_apart(monkeypatch):
 
 def test_what_cannot_be_recorded_is_computed_layer_by_layer(monkeypatch):
     ran = spied(monkeypatch)
-    net, shape = convolutions(stax.Rbf(), stax.Hermite(2))
+    net, shape = convolutions(stax.Exp(b=0.3), stax.Hermite(2))
     net.kernel_fn(*images(shape, 4, 5))
     masked, _ = convolutions(Relu(), Relu())
     x1, x2 = images(shape, 4, 5)

@@ -18,6 +18,8 @@ from ntcore.cov.dense import opened as opened
 from ntcore.cov.dense import sandwich as sandwich
 from ntcore.cov.examples import coincident as coincident
 from ntcore.cov.examples import hide as hide
+from ntcore.cov.examples import inverse_root as inverse_root
+from ntcore.cov.examples import normalize as normalize
 from ntcore.cov.examples import on_diagonal as on_diagonal
 from ntcore.cov.examples import put_variances as put_variances
 from ntcore.cov.examples import spread as spread

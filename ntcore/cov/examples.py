@@ -8,7 +8,8 @@ from functools import lru_cache
 from ntcore.backend import Array, Place, host
 from ntcore.cov.layout import Axis, Cov, Layout, positions
 from ntcore.cov.matrices import beside, on_offset_zero
-from ntcore.ops import Table, fusable, gather_sums
+from ntcore.fusing import fusable
+from ntcore.ops import Table, gather_sums
 
 
 def variances(cov: Cov) -> Array:
@@ -34,6 +35,26 @@ def hide(at: Place, cov: Cov, mask1: Array, mask2: Array) -> Cov:
     """Return a block that is 0 where either position is masked, by masks ``(P1, P2, ..., n)``."""
     first, second = spread(at, mask1, mask2, cov.layout)
     return Cov(at.xp.where(first | second, at.xp.zeros_like(cov.data), cov.data), cov.layout)
+
+
+@fusable
+def normalize(at: Place, cov: Cov, q1: Array, q2: Array, eps: float) -> tuple[Cov, Array]:
+    r"""Return :math:`K / \sqrt{(q_1 + \epsilon)(q_2 + \epsilon)}` and the factor, 0 for 0 / 0.
+
+    The variances have the shape ``(P1, P2, ..., n)``.
+    """
+    one, two = (inverse_root(at, q + eps) for q in (q1, q2))
+    first, second = spread(at, one, two, cov.layout)
+    factor = first * second
+    return cov.times(factor), factor
+
+
+def inverse_root(at: Place, v: Array) -> Array:
+    """Return one over the square root; 0 where there is none."""
+    one = at.xp.ones_like(v)
+    some = v > 0
+    root = at.xp.sqrt(at.xp.where(some, v, one))
+    return at.xp.where(some, one / root, at.xp.zeros_like(v))
 
 
 @fusable

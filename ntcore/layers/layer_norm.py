@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from ntcore.backend import Array, Place
-from ntcore.cov import put_variances, select, spread
+from ntcore.cov import Cov, inverse_root, normalize, put_variances, select, spread
 from ntcore.errors import ArgumentError, PlanError
 from ntcore.layers.base import Layer, Params, Run, not_gaussian, variances_of
 from ntcore.moments import Context, Moments, Traits
 from ntcore.need import Need, diagonal
-from ntcore.ops import leading_sum
+from ntcore.ops import leading_sum, product
 from ntcore.record import record, settle
 from ntcore.shape import Axes, Shape, as_axes, axes_among, default_axes
 
@@ -108,26 +108,23 @@ class LayerNorm(Layer):
         (m,) = inputs
         at, layout, axes = ctx.at, ctx.layout, ctx.inputs[0].axes
         q1, q2 = variances_of(self, m)
-        both = ((q1, m.mask1), (q2, m.mask2))
-        first, second = (self._scale(at, q, mask, self._space(axes)) for q, mask in both)
-        first, second = spread(at, first, second, layout)
         k = select(at, m.nngp, layout)
         if m.same is not None:
             k = put_variances(at, k, spread(at, q1, q2, layout)[0], m.same)
-        ntk = None if m.ntk is None else select(at, m.ntk, layout).times(first * second)
-        return Moments(k.times(first * second), ntk)
+        both = ((q1, m.mask1), (q2, m.mask2))
+        if self._space(axes) or not (m.mask1 is None and m.mask2 is None):
+            q1, q2 = (self._mean(at, q, mask, self._space(axes)) for q, mask in both)
+        k, factor = normalize(at, k, q1, q2, self.eps)
+        if m.ntk is None:
+            return Moments(k)
+        below = select(at, m.ntk, layout)
+        return Moments(k, Cov(product(at, below.data, factor), layout))
 
-    def _scale(self, at: Place, q: Array, mask: Array | None, space: tuple[int, ...]) -> Array:
-        """Return the factor of every position, by variances and a mask ``(P1, P2, ..., n)``."""
+    def _mean(self, at: Place, q: Array, mask: Array | None, space: tuple[int, ...]) -> Array:
+        """Return the mean variance around every position, by a mask ``(P1, P2, ..., n)``."""
         held = at.xp.ones_like(q) if mask is None else at.xp.astype(~mask, at.dtype)
         mean = _total(at, q, space) / at.xp.clip(_total(at, held, space), min=1.0)
-        return at.xp.broadcast_to(self._inverse_root(at, mean), q.shape)
-
-    def _inverse_root(self, at: Place, v: Array) -> Array:
-        one = at.xp.ones_like(v)
-        some = v + self.eps > 0
-        root = at.xp.sqrt(at.xp.where(some, v + self.eps, one))
-        return at.xp.where(some, one / root, at.xp.zeros_like(v))
+        return at.xp.broadcast_to(mean, q.shape)
 
     # finite width
 
@@ -154,7 +151,7 @@ class LayerNorm(Layer):
             return xp.sum(y, axis=over, keepdims=True) / count
 
         centered = (x - mean(x * held)) * held
-        return centered, self._inverse_root(run.at, mean(centered**2)), held, mean
+        return centered, inverse_root(run.at, mean(centered**2) + self.eps), held, mean
 
 
 def _total(at: Place, x: Array, space: tuple[int, ...]) -> Array:

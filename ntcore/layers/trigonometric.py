@@ -7,7 +7,7 @@ from typing import Any
 
 from ntcore.backend import Array, Place, is_number
 from ntcore.layers.base import Elementwise
-from ntcore.ops import waves
+from ntcore.ops import bell, waves
 from ntcore.record import leaf, record
 
 
@@ -115,6 +115,6 @@ class Rbf(_Wave):
         return at.asarray(math.sqrt(2)), root, at.asarray(math.pi / 4)
 
     def dual(self, at: Place, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-        gamma = at.number(self.gamma)
-        moment = at.xp.exp(2 * gamma * (k - (q1 + q2) / 2))
-        return moment, 2 * gamma * moment
+        rate = 2 * at.number(self.gamma)
+        moment, slope = bell(at, rate * k, rate * q1, rate * q2)
+        return moment, rate * slope
