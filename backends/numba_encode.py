@@ -85,7 +85,7 @@ class _Encoder:
         self._chain, self._rows = chain, rows_of_chain(chain)
         self._code: list[list[int]] = []
         self._scales: list[tuple[float, float]] = []
-        self._ints: list[np.ndarray] = [np.zeros(1, np.int64)]
+        self._ints: list[np.ndarray] = [np.zeros(1, np.int32)]
         self._length = 1
         self._kept: dict[Any, int] = {}
         self._slots: dict[int, int] = {}
@@ -242,7 +242,7 @@ class _Encoder:
         if name not in self._kept:
             self._kept[name] = self._length
             for part in parts:
-                self._ints.append(np.asarray(part, np.int64).reshape(-1))
+                self._ints.append(np.asarray(part, np.int32).reshape(-1))
                 self._length += self._ints[-1].size
         return self._kept[name]
 

@@ -128,7 +128,7 @@ class Program:
         if masked or not self._entries or not affordable(job.at, job.plan):
             return False
         kept = [job.plan.kept(block) for block in ("side1", "side2")]
-        beside = Beside(lambda edge: (kept[0].get(edge), kept[1].get(edge)), False)
+        beside = Beside(lambda edge: (kept[0].get(edge), kept[1].get(edge)), False, whole=True)
         stretch = self._stretch(0, {edge: (each, None) for edge, _, each in self._entries}, beside)
         if stretch is None and (drawn := self._drawn()):
             stretch = self._stretch(0, {}, replace(beside, drawn=drawn))
@@ -220,7 +220,8 @@ class Program:
         return moments_of(self._at, sums.stretch, sums.data, company)
 
     def _stretch(self, n: int, given: Given, beside: Beside) -> Stretch | None:
-        key = self._block, n, beside.same, tuple(given.items()), tuple(beside.drawn.items())
+        drawn = tuple(beside.drawn.items())
+        key = self._block, n, beside.same, beside.whole, tuple(given.items()), drawn
         if key not in self._stretches:
             found = find_stretch(self._at, self._moves, n, given, beside, self._outputs)
             self._stretches[key] = found
@@ -236,7 +237,7 @@ def _stretches_of(job: Job, start: int, then: Move | None) -> dict[Any, Stretch 
     return _known(job.plan, start, last, job.layers, leaves)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _known(
     plan: Plan, start: int, last: Any, layers: tuple[Layer, ...], leaves: tuple[Any, ...]
 ) -> dict[Any, Stretch | None]:

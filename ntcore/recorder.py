@@ -230,13 +230,13 @@ def _picked(q: Side, place: Any, layout: Layout) -> Spread:
     return Spread(q, rows[place], q.first(), layout.space)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _entries(layout: Layout) -> tuple[Any, Any]:
     """Return the two positions, numbered, that every entry of a block compares."""
     np = host().namespace
-    one = two = np.zeros(1, dtype=np.int64)
+    one = two = np.zeros(1, dtype=np.int32)
     for k in range(layout.ndim):
-        p, q = (x.reshape(-1) for x in positions(layout.axis(k)))
+        p, q = (x.reshape(-1).astype(np.int32) for x in positions(layout.axis(k)))
         one = (one[:, None] * layout.sizes1[k] + p).reshape(-1)
         two = (two[:, None] * layout.sizes2[k] + q).reshape(-1)
     return one, two

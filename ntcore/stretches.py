@@ -30,6 +30,11 @@ Drawn = Mapping[int, tuple[Layout, int]]
 LEAST_STEPS = 3
 #: Fewer pairs of examples leave most of a vector empty.
 LEAST_PAIRS = 2
+#: Nonlinearities, and entries of the widest edge, that are worth a chain for what comes before rows
+#: of pairs meet: it takes them row by row.
+LEAST_APART, LEAST_ENTRIES = 2, 1 << 13
+#: Entries of an edge that are too many for one chain where rows meet.
+MOST_ENTRIES = 1 << 17
 #: What a thread takes for a chain: its work space, and the tile before and after.
 WORK_BYTES = 1 << 26
 
@@ -59,12 +64,15 @@ class Beside:
     alone : dict or None
         Where a batch passes by itself, so that every block holds the variances of its edge: what
         is kept of each edge.
+    whole : bool
+        Whether one chain is to hold as many layers as can be.
     """
 
     side: Callable[[int], tuple[Layout | None, Layout | None]]
     same: bool
     drawn: Drawn = field(default_factory=dict)
     alone: dict[int, Layout] | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,8 @@ def find_stretch(
 ) -> Stretch | None:
     """Record as many layers as can be, from one on; None where that is not worth it.
 
-    A layer that lets rows of pairs meet is the last: what comes before it fits the cache row by
-    row.
+    The first layer that lets rows of pairs meet may be the last: what comes before it fits the
+    cache row by row.
     ``kept`` names the edges that are wanted in the end.
     """
     if any(nngp.dense for nngp, _ in given.values()):
@@ -128,7 +136,7 @@ def find_stretch(
     apart: Env = {}
     ghosts = {edge: _ghost(notes, beside, edge, *layouts) for edge, layouts in given.items()}
     read = [b for edge in given for b in _blocks(edge, ghosts[edge])]
-    place, stop = recording_place(at), start
+    place, stop, mixed = recording_place(at), start, False
     with suppress(Unrecordable), recording():
         for edge, (layout, channels) in beside.drawn.items():
             x1, x2 = (_batch(notes, edge, b, layout, channels) for b in (0, 1))
@@ -143,7 +151,9 @@ def find_stretch(
             apart |= _kept(place, beside, move.output, made)
             stop += 1
             if beside.alone is None and mix_rows(notes.steps[written:], notes.shapes):
-                break
+                if _are_apart(notes, mixed, beside.whole):
+                    break
+                mixed = True
     if not ghosts.keys() >= beside.drawn.keys():
         return None
     alive = {i for move in moves[stop:] for i in move.inputs} | set(kept)
@@ -156,6 +166,18 @@ def find_stretch(
         return None
     by_value = {b.value: b for b in read}
     return Stretch(chain, stop, tuple(by_value[i] for i in chain.inputs), tuple(wanted))
+
+
+def _are_apart(notes: Notes, mixed: bool, whole: bool) -> bool:
+    """Whether a chain ends where rows meet, so that what is before it stays in cache.
+
+    ``mixed`` says that rows met before, so that nothing is won by it but space.
+    """
+    widest = max(map(math.prod, notes.shapes))
+    if mixed or whole:
+        return widest > MOST_ENTRIES
+    nonlinear = sum(len(step.outputs) > 1 for step in notes.steps)
+    return widest > MOST_ENTRIES or (nonlinear >= LEAST_APART and widest > LEAST_ENTRIES)
 
 
 def play(

@@ -119,6 +119,41 @@ def test_a_chain_changes_nothing(name, counts, monkeypatch):
         assert all(np.array_equal(a, a.T) for a in found if a.ndim == 2)
 
 
+DEEP = {
+    "valid": convolutions(*(Relu() for _ in range(3)), padding="VALID", shape=(13, 14, 2)),
+    "odd sizes": (
+        stax.serial(
+            *(x for s in (None, (2, 2), (2, 3)) for x in (Conv(3, (3, 3), s, "SAME"), Relu())),
+            stax.GlobalAvgPool(), Dense(1),
+        ),
+        (13, 11, 2),
+    ),
+    "pools": CHAINED["pools"],
+    "one axis": (
+        stax.serial(*(x for _ in range(4) for x in (Conv(3, (3,)), Relu())), stax.GlobalAvgPool()),
+        (21, 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("counts", [(3, 5), (6, 0)])
+def test_a_chain_may_end_where_rows_meet(name, counts, monkeypatch):
+    net, shape = DEEP[name]
+    x1, x2 = images(shape, *counts)
+    want = alone(monkeypatch, lambda: net.kernel_fn(x1, x2, ("nngp", "ntk")))
+    for least, most in ((1 << 13, 1 << 17), (0, 1 << 17), (0, 0)):
+        program._known.cache_clear()
+        monkeypatch.setattr(stretches, "LEAST_ENTRIES", least)
+        monkeypatch.setattr(stretches, "MOST_ENTRIES", most)
+        ran = spied(monkeypatch)
+        found = net.kernel_fn(x1, x2, ("nngp", "ntk"))
+        assert any(ran)
+        for a, b in zip(found, want, strict=True):
+            assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
+    program._known.cache_clear()
+
+
 @pytest.mark.parametrize("net, shape", [CHAINED["erf"], CHAINED["slopes"], CHAINED["pools"]])
 @pytest.mark.parametrize("n", [1, 2, 35])
 def test_variances_come_from_a_chain(net, shape, n, monkeypatch):
