@@ -1,4 +1,4 @@
-"""A backend that writes operations down instead of computing them; see :mod:`ntcore.chain`."""
+"""Operations that are written down instead of computed; see :mod:`ntcore.chain`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ntcore.backend import Place, host, is_number
+from ntcore.backend import host, is_number
 from ntcore.chain import OWN, Notes, Step
 from ntcore.cov import Cov, Layout, positions
 from ntcore.ghosts import (
-    Batch,
     Ghost,
     Own,
     Picked,
@@ -21,9 +20,8 @@ from ntcore.ghosts import (
     Spread,
     Total,
     Unrecordable,
-    refuse,
 )
-from ntcore.ops import DUALS, REFERENCE, Table
+from ntcore.ops import Table
 
 
 class Value(Ghost):
@@ -157,7 +155,8 @@ def product(at: Any, x: Any, y: Any) -> Value:
     return _write("product", (x, y), x.space, x.shape)[0]
 
 
-def _dual(name: str) -> Callable[..., Any]:
+def dual(name: str) -> Callable[..., Any]:
+    """Return what records the moments of a nonlinearity."""
     return lambda at, k, q1, q2: _note_dual(name, k, q1, q2)
 
 
@@ -257,63 +256,3 @@ def put_variances(at: Any, cov: Cov, q1: Spread, same: Same) -> Cov:
     where = {"rows": (q1.rows, q1.rows), "firsts": (q1.first, q1.first), "entries": entries}
     x = cov.data
     return Cov(_write("put_variances", (x,), x.space, x.shape, **where)[0], cov.layout)
-
-
-class _Namespace:
-    """What of the standard can be recorded: new axes, and rows that are picked."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise Unrecordable(name)
-
-    @staticmethod
-    def reshape(x: Any, shape: tuple[int, ...]) -> Value:
-        if not isinstance(x, Value):
-            raise Unrecordable
-        return x.reshaped(shape)
-
-    @staticmethod
-    def permute_dims(x: Any, axes: tuple[int, ...]) -> Batch:
-        if not isinstance(x, Batch):
-            raise Unrecordable
-        return x.behind_space(axes)
-
-    @staticmethod
-    def take(x: Any, index: Any, axis: int) -> Value:
-        """Pick rows of one axis of a block."""
-        if not isinstance(x, Value):
-            raise Unrecordable
-        np, sizes = host().namespace, x.shape
-        inner = math.prod(sizes[axis + 1 :])
-        flat = x.reshaped((math.prod(sizes[:axis]), sizes[axis], inner, 1))
-        every = (np.arange(flat.shape[0]), np.asarray(index), np.arange(inner))
-        tables = tuple(Table(i[None, :]) for i in every)
-        found = gather_sums(None, flat, tables)
-        return found.reshaped((*sizes[:axis], len(index), *sizes[axis + 1 :]))
-
-
-#: What is recorded beside the moments of nonlinearities.
-OPERATIONS = (gather_sums, affine, product, total, spread, normalize, put_variances)
-
-
-def recording_place(at: Place) -> Place:
-    """Return a place where operations are written down."""
-    fused = {f.__name__: f for f in OPERATIONS}
-    fused |= {name: _dual(name) for name in DUALS}
-    made = replace(
-        at.backend,
-        namespace=_Namespace(),
-        owns=lambda x: isinstance(x, Ghost),
-        asarray=_keep,
-        stage=None,
-        scan=None,
-        chain=None,
-        fused={name: refuse for name in REFERENCE} | fused,
-    )
-    return Place(made, at.dtype, at.device)
-
-
-def _keep(x: Any, dtype: Any, device: Any) -> Any:
-    """Let host tables of integers pass; any other array is a constant no chain holds."""
-    if getattr(getattr(x, "dtype", None), "kind", "") not in "biu":
-        raise Unrecordable
-    return x

@@ -19,7 +19,8 @@ from ntcore.moments import Moments
 from ntcore.moves import Company, Move
 from ntcore.ops import recording
 from ntcore.plan import Plan
-from ntcore.recorder import Value, recording_place
+from ntcore.recorder import Value
+from ntcore.recording import recording_place
 
 Env = dict[int, Moments]
 #: The layouts of the covariance and of the tangent kernel of edges.
