@@ -1,58 +1,18 @@
 """The networks that are timed, written once for every library that has ``stax``'s names.
 
 A case is a function of a ``stax`` module, so that neural_tangents, in its own environment, builds
-the same network as ntcore does. This file imports nothing but the standard library.
+the same network as ntcore does. ``more.py`` has those beyond the usual ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from case import Case
+from more import MORE
+
 IMAGE = (32, 32, 3)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One network, the inputs it is timed on, and how many of them.
-
-    Attributes
-    ----------
-    name, title : str
-        For the command line, and for the table.
-    build : callable
-        From a ``stax`` module to the triple ``(init_fn, apply_fn, kernel_fn)``.
-    shape : tuple of int
-        One example, channels last.
-    counts : tuple of int
-        ``n1`` and ``n2``; ``n2`` of 0 stands for ``x2=None``.
-    peer_counts : tuple of int, optional
-        Fewer examples for the peer, and for what is as slow, where an entry takes seconds; same as
-        ``counts`` by default. Times are given per entry.
-    get : str
-        The field of the kernel that is asked for.
-    quick : bool
-        Whether the case belongs to the quick set.
-    runs : int
-        Alternations that the median is taken of.
-    """
-
-    name: str
-    title: str
-    build: Callable[[Any], Any]
-    shape: tuple[int, ...]
-    counts: tuple[int, int]
-    peer_counts: tuple[int, int] | None = None
-    get: str = "ntk"
-    quick: bool = False
-    runs: int = 3
-
-
-def entries(counts: tuple[int, int]) -> int:
-    """Entries of a kernel: all pairs, also where half of them are a mirror image."""
-    n1, n2 = counts
-    return n1 * (n2 or n1)
 
 
 # --- networks -----------------------------------------------------------------------------------
@@ -150,7 +110,7 @@ def attention(mechanism: str) -> Callable[[Any], Any]:
     return build
 
 
-CASES = (
+HEADLINE = (
     Case(
         "cnn21-gap",
         "21-layer 3x3 CNN, global pooling",
@@ -209,6 +169,7 @@ CASES = (
     Case("softmax", "same, softmax", attention("SOFTMAX"), (64, 32), (16, 16)),
 )
 
+CASES = (*HEADLINE, *MORE)
 BY_NAME = {case.name: case for case in CASES}
 
 
