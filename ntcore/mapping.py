@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ntcore.backend import Array, Place
 from ntcore.cov import Features, features_of_inputs
@@ -40,17 +41,24 @@ def mapped(job: Job) -> Job:
     if not any(step.maps for step in plan.steps):
         return job
     rest = [n for n, step in enumerate(plan.steps) if not step.maps]
-    steps, read = tuple(plan.steps[n] for n in rest), _read(plan)
+    read = _read(plan)
     made, masks = _made(job)
     sources: dict[int, Source] = {i: s for i, s in job.sources.items() if i in read}
     sources |= made
     return replace(
         job,
-        plan=replace(plan, steps=steps, inputs=tuple(sources)),
+        plan=_above(plan, tuple(sources)),
         layers=tuple(job.layers[n] for n in rest),
         sources=sources,
         masks=masks,
     )
+
+
+@lru_cache(maxsize=256)
+def _above(plan: Plan, inputs: tuple[int, ...]) -> Plan:
+    """Return the plan of what is above the layers that map features."""
+    steps = tuple(step for step in plan.steps if not step.maps)
+    return replace(plan, steps=steps, inputs=inputs)
 
 
 def _read(plan: Plan) -> frozenset[int]:
