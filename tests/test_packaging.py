@@ -116,7 +116,7 @@ def test_extras():
     assert extras["jax"] == {"jax", "jaxlib"}
     assert extras["torch"] == {"torch"}
     assert extras["cupy"] == {"cupy-cuda12x"}
-    assert extras["fast"] == {"numba"}
+    assert extras["fast"] == {"numba", "threadpoolctl"}
     assert extras["demo"] >= {"scikit-learn", "matplotlib", "tqdm"}
     assert extras["dev"] >= {"ntcore-kernels", "nox", "ruff", "mypy", "import-linter"}
 
