@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cases import Case
+from case import Case
 
 #: For each way of computing: the array library, and the modules that are hidden from it.
 OURS = {

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from cases import Case, entries
+from case import Case, entries
 from libraries import PEER
 from peers import Worker, WorkerError, peer_worker
 

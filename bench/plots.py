@@ -8,7 +8,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from cases import IMAGE, entries, lookup
+from case import entries
+from cases import IMAGE, lookup
 from peers import Worker
 
 WAY = "numpy+numba"
