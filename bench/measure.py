@@ -23,13 +23,14 @@ def measure(case: Case, ways: list[str], dtype: str, peer: str | None) -> list[d
         rows = {w: _prepared(w, case, _counts(case, w.way)) for w in workers}
         rows = {w: row for w, row in rows.items() if row is not None}
         rival = None if peer is None else stack.enter_context(peer_worker(peer))
-        if rival is not None:
-            rows[rival] = _prepared(rival, case, _counts(case, PEER))
+        theirs_row = None if rival is None else _prepared(rival, case, _counts(case, PEER))
+        if rival is not None and theirs_row is not None:
+            rows[rival] = theirs_row
         for w in rows:
             rows[w]["versions"] = w.ask("hello")["versions"]
         _alternate(case, rows)
         _compare(rows, exact(case))
-    theirs = None if rival is None else rows[rival]["ms_per_entry"]
+    theirs = None if theirs_row is None else theirs_row["ms_per_entry"]
     return [_finished(row, theirs) for row in rows.values()]
 
 

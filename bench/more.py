@@ -65,7 +65,7 @@ def encoder(stax: Any) -> Any:
         return [stax.FanOut(2), both, stax.FanInSum(), stax.LayerNorm()]
 
     def block() -> list[Any]:
-        attention = stax.GlobalSelfAttention(64, 64, 64, 4, attention_mechanism="SOFTMAX")
+        attention = stax.GlobalSelfAttention(512, 64, 64, 4, attention_mechanism="SOFTMAX")
         return added(attention) + added(dense(stax), stax.Relu(), dense(stax))
 
     return stax.serial(dense(stax), *block(), *block(), stax.GlobalAvgPool(), stax.Dense(1))

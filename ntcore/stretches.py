@@ -35,7 +35,7 @@ LEAST_PAIRS = 2
 #: of pairs meet: it takes them row by row.
 LEAST_APART, LEAST_ENTRIES = 2, 1 << 13
 #: Entries of an edge that are too many for one chain where rows meet.
-MOST_ENTRIES = 1 << 16
+MOST_ENTRIES = 1 << 17
 #: What a thread takes for a chain: its work space, and the tile before and after.
 WORK_BYTES = 1 << 26
 

@@ -142,7 +142,7 @@ def test_a_chain_may_end_where_rows_meet(name, counts, monkeypatch):
     net, shape = DEEP[name]
     x1, x2 = images(shape, *counts)
     want = alone(monkeypatch, lambda: net.kernel_fn(x1, x2, ("nngp", "ntk")))
-    for least, most in ((1 << 13, 1 << 16), (0, 1 << 16), (0, 0)):
+    for least, most in ((1 << 13, 1 << 17), (0, 1 << 17), (0, 0)):
         program._known.cache_clear()
         monkeypatch.setattr(stretches, "LEAST_ENTRIES", least)
         monkeypatch.setattr(stretches, "MOST_ENTRIES", most)
