@@ -120,7 +120,9 @@ def test_a_chain_changes_nothing(name, counts, monkeypatch):
 
 
 DEEP = {
-    "valid": convolutions(*(Relu() for _ in range(3)), padding="VALID", shape=(13, 14, 2)),
+    "valid": convolutions(
+        Relu(), Relu(), Relu(), padding="VALID", shape=(11, 12, 2), end=stax.GlobalAvgPool
+    ),
     "odd sizes": (
         stax.serial(
             *(x for s in (None, (2, 2), (2, 3)) for x in (Conv(3, (3, 3), s, "SAME"), Relu())),
@@ -142,13 +144,23 @@ def test_a_chain_may_end_where_rows_meet(name, counts, monkeypatch):
     net, shape = DEEP[name]
     x1, x2 = images(shape, *counts)
     want = alone(monkeypatch, lambda: net.kernel_fn(x1, x2, ("nngp", "ntk")))
+    ends, are_apart = [], stretches._are_apart
+
+    def watched(*args):
+        ends.append(are_apart(*args))
+        return ends[-1]
+
+    monkeypatch.setattr(stretches, "_are_apart", watched)
     for least, most in ((1 << 13, 1 << 17), (0, 1 << 17), (0, 0)):
+        ends.clear()
         program._known.cache_clear()
         monkeypatch.setattr(stretches, "LEAST_ENTRIES", least)
         monkeypatch.setattr(stretches, "MOST_ENTRIES", most)
         ran = spied(monkeypatch)
         found = net.kernel_fn(x1, x2, ("nngp", "ntk"))
         assert any(ran)
+        assert ends
+        assert all(ends) if most == 0 else not (least and any(ends))
         for a, b in zip(found, want, strict=True):
             assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
     program._known.cache_clear()

@@ -35,21 +35,29 @@ def test_even_tiles_differ_little(n1, n2, pairs):
     assert max(sizes) <= 1.3 * min(sizes)
 
 
-def test_a_blas_has_one_thread_while_every_core_is_at_work():
+@pytest.fixture
+def blas():
+    """Every BLAS, on two threads whatever the environment says."""
     control = pytest.importorskip("threadpoolctl")
+    found = control.ThreadpoolController().select(user_api="blas")
+    with found.limit(limits=2):
+        yield found
 
-    def threads():
-        info = control.ThreadpoolController().select(user_api="blas").info()
-        return [x["num_threads"] for x in info]
 
-    before, most = threads(), products.cores()
+def threads(blas):
+    return {library["num_threads"] for library in blas.info()}
+
+
+def test_a_blas_has_one_thread_while_every_core_is_at_work(blas):
+    most = products.cores()
+    assert threads(blas) == {2}
     with products.side_by_side(most):
         with products.side_by_side(most):
-            assert set(threads()) == {1}
-        assert set(threads()) == {1}
-    assert threads() == before
+            assert threads(blas) == {1}
+        assert threads(blas) == {1}
+    assert threads(blas) == {2}
     with products.side_by_side(most - 1):
-        assert threads() == before
+        assert threads(blas) == {2}
 
 
 def test_products_on_many_threads_are_the_same_with_and_without_control(monkeypatch):
@@ -69,14 +77,12 @@ def test_products_on_many_threads_are_the_same_with_and_without_control(monkeypa
         np.testing.assert_allclose(x, a @ (b + i), rtol=1e-12, atol=1e-12)
 
 
-def test_the_threads_of_a_blas_are_restored_where_a_tile_fails(monkeypatch):
-    control = pytest.importorskip("threadpoolctl")
-    controller = control.ThreadpoolController().select(user_api="blas")
-    before = [x["num_threads"] for x in controller.info()]
-
+def test_the_threads_of_a_blas_are_restored_where_a_tile_fails(blas):
     def fail(i):
+        assert threads(blas) == {1}
         raise ValueError("a tile failed")
 
+    many = Threads(2, lambda _: products.side_by_side(products.cores()))
     with pytest.raises(ValueError, match="a tile failed"):
-        list(in_order(Threads(products.cores(), products.side_by_side), fail, range(4), 4))
-    assert [x["num_threads"] for x in controller.info()] == before
+        list(in_order(many, fail, range(4), 4))
+    assert threads(blas) == {2}
