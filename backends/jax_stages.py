@@ -36,7 +36,7 @@ def stage(
 ) -> Callable[..., Any]:
     """Compile a function as a computation of its own, inside a traced one too.
 
-    What is staged inside is computed with the rest where it is ``whole``.
+    What is staged inside is computed with the rest where it is ``whole``, unless that is whole too.
     """
     if whole:
         fn = partial(_merged, fn)
@@ -45,7 +45,7 @@ def stage(
 
     def staged(*args: Any) -> Any:
         if _merging.get():
-            return fn(*args)
+            return _fenced(fn, static, *args) if whole else fn(*args)
         if _sweeping.get():
             return _shared(fn, static, args)
         traced = any(is_traced(x) for x in _arrays(_without(args, static)))

@@ -17,7 +17,7 @@ from ntcore.backend import Array, Place
 from ntcore.conformance.bench import Bench
 from ntcore.conformance.cases import Case
 from ntcore.conformance.measure import Measures, close, finite, holds
-from ntcore.moves import staged
+from ntcore.staging import staged
 
 Values = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from ntcore.backend import Array, Place
 from ntcore.cov import Cov, Layout, hide, select
 from ntcore.moments import Moments
-from ntcore.moves import staged
 from ntcore.record import Record, leaf, record
 from ntcore.source import Span
+from ntcore.staging import staged
 
 
 @record

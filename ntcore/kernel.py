@@ -16,9 +16,8 @@ from typing import Any
 from ntcore.backend import Array, host
 from ntcore.beside import settled, with_sides
 from ntcore.company import Beside, Company
-from ntcore.cov import Cov, diagonal_to_user, to_user
 from ntcore.mapping import mapped
-from ntcore.moments import Moments
+from ntcore.outputs import Both
 from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
 from ntcore.sizing import check_budget, pairs_per_tile, span_of, threads, workers
@@ -30,8 +29,8 @@ from ntcore.tiles import Assembly, Grid, Tile, make_grid
 MANY = 3
 
 Progress = Callable[[int, int], None]
-#: The two arrays of each output edge.
-Arrays = dict[int, tuple[Array, Array | None]]
+#: The arrays of each output edge.
+Arrays = dict[int, Both]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     job, besides = settled(mapped(job))
     program = make_program(job)
     check_budget(job, program.widest)
-    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, program.chained)
+    kind = program.chained, program.merged
+    pairs = pairs_per_tile(job, program.widest, job.plan.blocks, *kind)
     grid = make_grid(*job.counts, pairs, job.same, even=job.at.backend.stage is None)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}
@@ -70,7 +70,7 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     results = {}
     for e in edges:
         nngp, ntk = kernels[e].result() if tiles else _empty(job, e)
-        sides = (side_array(job, e, b.sides) for b in besides)
+        sides = (job.side(e, b.sides) for b in besides)
         results[e] = Output(nngp, ntk, *sides, *(b.masks.get(e) for b in besides))
     return results
 
@@ -95,7 +95,7 @@ def _tiles(
     def whole(tile: Tile) -> Arrays:
         """Put a tile while it is in cache, where that takes no order; return what is left."""
         company = company_of(job, grid, tile, besides)
-        arrays = _output(job, program, program.parts(*company.spans, company), company)
+        arrays = program.arrays(program.parts(*company.spans, company), company)
         if not _are_written_to(job, arrays):
             return arrays
         put(tile, arrays)
@@ -111,7 +111,7 @@ def _tiles(
     for (tile, _), result in in_order(threads(job), part, tasks, len(tiles) * len(program)):
         found.append(result)
         if len(found) == len(program):
-            put(tile, _output(job, program, found, company_of(job, grid, tile, besides)))
+            put(tile, program.arrays(found, company_of(job, grid, tile, besides)))
             yield tile
             found = []
 
@@ -129,11 +129,6 @@ def _are_written_to(job: Job, arrays: Arrays) -> bool:
 def _are_shared_evenly(tiles: int, threads: int) -> bool:
     """Whether no thread waits long for others when each takes whole tiles."""
     return tiles % threads == 0 or tiles >= MANY * threads
-
-
-def _output(job: Job, program: Program | Parts, found: list[Any], company: Company) -> Arrays:
-    moments = program.join(found, company)
-    return {edge: users_arrays(job, edge, m) for edge, m in moments.items()}
 
 
 class _Pair:
@@ -180,20 +175,11 @@ def _coincident(job: Job, tile: Tile, one: Span, two: Span) -> Array | None:
         return None
     np = host().namespace
     i = np.arange(one.start, one.start + one.width)
-    j = np.arange(two.start, two.start + two.width)
-    return job.at.index((i[:, None] == j[None, :]) & diagonal)
+    j = np.arange(two.start, two.start + two.width) if diagonal else np.full(two.width, -1)
+    return job.at.index(i)[:, None] == job.at.index(j)[None, :]
 
 
 # --- results --------------------------------------------------------------------------
-
-
-def users_arrays(job: Job, edge: int, m: Moments) -> tuple[Array | None, Array | None]:
-    """Return the moments of an output edge as the user sees them; zeros for an NTK of None."""
-    options, tangent = job.plan.options, m.ntk
-    nngp = _user(job, edge, m.nngp) if options.nngp or tangent is None else None
-    if options.ntk and tangent is None:
-        return nngp if options.nngp else None, job.at.xp.zeros_like(nngp)
-    return nngp, _user(job, edge, tangent) if options.ntk and tangent is not None else None
 
 
 def _empty(job: Job, edge: int) -> tuple[Array, Array | None]:
@@ -205,14 +191,3 @@ def _empty(job: Job, edge: int) -> tuple[Array, Array | None]:
     shape = (*job.counts, *space)
     nngp = job.at.xp.zeros(shape, dtype=job.at.dtype, device=job.at.device)
     return nngp, nngp if job.plan.options.ntk else None
-
-
-def _user(job: Job, edge: int, cov: Cov) -> Array:
-    return (diagonal_to_user if edge in job.diagonal else to_user)(job.at, cov)
-
-
-def side_array(job: Job, edge: int, sides: dict[int, Cov]) -> Array | None:
-    """Return the variances of an output edge as the user sees them, if they are asked for."""
-    if job.plan.edges[edge].side1 is None or edge not in sides:
-        return None
-    return _user(job, edge, sides[edge])

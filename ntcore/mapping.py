@@ -9,12 +9,12 @@ from functools import lru_cache
 from ntcore.backend import Array, Place
 from ntcore.cov import Features, features_of_inputs
 from ntcore.layers.base import Layer
-from ntcore.moves import staged
 from ntcore.plan import Plan
 from ntcore.program import Job, Masks
 from ntcore.shape import Shape
 from ntcore.sizing import examples_per_tile, span_of
 from ntcore.source import Examples, Mapped, Source
+from ntcore.staging import staged
 
 Arrays = dict[int, Array]
 

@@ -12,17 +12,19 @@ from typing import Any
 
 from ntcore.backend import Array, Place
 from ntcore.below import Arrays, Held
-from ntcore.company import Alone, Beside
-from ntcore.company import Company as Both
+from ntcore.company import Alone, Beside, Company
 from ntcore.cov import Layout
 from ntcore.layers.base import Layer
 from ntcore.moments import Moments
-from ntcore.moves import Company, staged
+from ntcore.outputs import Both
 from ntcore.plan import Plan
 from ntcore.program import Job, Program
 from ntcore.source import Enter, Source, Span
+from ntcore.staging import staged
 
 Kept = tuple[tuple[int, Layout], ...]
+#: What the options are that ask for the NNGP kernel alone, and for the NTK alone.
+ONE_KERNEL = {"nngp": True, "ntk": False}, {"nngp": False, "ntk": True}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Whole:
         Input edges, and the function from the arrays of each to its moments.
     kept : tuple
         Of a batch alone, the edges that are collected, and the layout of each.
+    diagonal : frozenset of int
+        The output edges of which offset 0 alone is shown.
     """
 
     at: Place
@@ -48,38 +52,81 @@ class Whole:
     block: str
     enters: tuple[tuple[int, Enter], ...]
     kept: Kept = ()
+    diagonal: frozenset[int] = frozenset()
 
     def __call__(
-        self, layers: tuple[Layer, ...], arrays: dict[int, Arrays], company: Both
-    ) -> dict[int, Moments] | dict[int, Array]:
-        """Push the arrays of one tile through all layers."""
+        self, layers: tuple[Layer, ...], arrays: dict[int, Arrays], company: Company
+    ) -> dict[int, Both] | dict[int, Array]:
+        """Push the arrays of one tile through all layers; return what is asked for, and no more."""
         sources: dict[int, Source] = {e: Held(arrays[e], enter) for e, enter in self.enters}
-        job = Job(self.plan, layers, sources, self.at, (0, 0), False, True, frozenset())
+        job = Job(self.plan, layers, sources, self.at, (0, 0), False, True, self.diagonal)
         program = Program(job, self.block)
         if self.block == "cross":
-            return program.run(*company.spans, company)
+            below = program.enter(*company.spans, company)
+            if has_two_ends(self.plan):
+                return self._one_by_one(layers, below, company)
+            return program.arrays([program.go_on(below, company)], company)
         alone = Alone(self.at, company.besides, company.spans, kept=dict(self.kept))
         program.run(*company.spans, alone)
         return alone.found
+
+    def _one_by_one(
+        self, layers: tuple[Layer, ...], below: dict[int, Moments], company: Company
+    ) -> dict[int, Both]:
+        """Return both kernels of the output, each in a loop of its own."""
+        edge, ends = self.plan.output_edges[0], []
+        for options in ONE_KERNEL:
+            plan = replace(self.plan, options=replace(self.plan.options, **options))
+            end = Ending(self.at, plan, self.diagonal)
+            ends.append(staged(self.at, end, (), True)(layers, below, company))
+        return {edge: (ends[0], ends[1])}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The layers above the inputs, as a function to the one kernel that a plan asks for."""
+
+    at: Place
+    plan: Plan
+    diagonal: frozenset[int]
+
+    def __call__(
+        self, layers: tuple[Layer, ...], below: dict[int, Moments], company: Company
+    ) -> Array:
+        """Push the moments of the inputs through all layers."""
+        job = Job(self.plan, layers, {}, self.at, (0, 0), False, True, self.diagonal)
+        program = Program(job, "cross")
+        (shown,) = program.arrays([program.go_on(dict(below), company)], company).values()
+        return next(x for x in shown if x is not None)
 
 
 class Merged(Program):
     """A program of which a tile is one compiled call."""
 
+    merged = True
+
     def __init__(self, job: Job, block: str) -> None:
         super().__init__(job, block)
         enters = tuple((edge, source.enter(block)) for edge, source, _ in self._entries)
-        self._all = Whole(job.at, job.plan, block, enters)
+        self._all = Whole(job.at, job.plan, block, enters, diagonal=job.diagonal)
 
-    def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
-        """Push one tile through every layer; return the moments of the outputs."""
-        found: dict[int, Moments] = self._called(self._all, one, two, company)
+    def part(self, part: int, one: Span, two: Span, company: Any) -> dict[int, Any]:
+        """Push one tile through every layer; return the outputs as the user sees them."""
+        found: dict[int, Both] = self._called(self._all, one, two, company)
         return found
+
+    def parts(self, one: Span, two: Span, company: Any) -> list[Any]:
+        """Push one tile through every layer, as the only part."""
+        return [self.part(0, one, two, company)]
+
+    def arrays(self, found: list[dict[int, Both]], company: Any) -> dict[int, Both]:
+        """Return the outputs, which are as the user sees them."""
+        return found[0]
 
     def collect(self, beside: Beside, span: Span, kept: dict[int, Layout]) -> dict[int, Array]:
         """Push some examples of a batch through every layer alone; return what is kept of them."""
         whole = replace(self._all, kept=tuple(kept.items()))
-        company = Both(self._at, (beside, beside), (span, span))
+        company = Company(self._at, (beside, beside), (span, span))
         found: dict[int, Array] = self._called(whole, span, span, company)
         count = span.stop - span.start
         if count == span.width:
@@ -99,13 +146,23 @@ def program_of(job: Job, block: str) -> Program:
 
 
 @lru_cache(maxsize=256)
+def has_two_ends(plan: Plan) -> bool:
+    """Whether both kernels are asked for of one output, and every layer acts entry by entry.
+
+    XLA computes an array in one loop that holds nothing else, whatever the number of layers, and
+    stores most of what is on the way to two of them.
+    """
+    pointwise = all(step.layer.pointwise for step in plan.steps)
+    options = plan.options
+    return pointwise and options.nngp and options.ntk and len(plan.output_edges) == 1
+
+
+@lru_cache(maxsize=256)
 def merges(plan: Plan) -> bool:
-    """Whether layers multiply by matrices, and no layer is one that XLA would compute again."""
-    mixed = False
+    """Whether no layer is one that XLA would compute again for every neighbour of an entry."""
     for step in plan.steps:
         shapes = tuple(plan.edges[i].shape1 for i in step.inputs)
-        multiplies = step.layer.multiplies(*shapes)
-        mixed = mixed or multiplies
-        if not (multiplies or step.layer.pointwise or step.layer.totals):
+        apart = step.layer.pointwise or step.layer.totals
+        if not (apart or step.layer.multiplies(*shapes)):
             return False
-    return mixed
+    return True

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from ntcore.backend import Array, Place
+from ntcore.backend import Array
 from ntcore.cov import Layout
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
 from ntcore.source import Span
+from ntcore.staging import staged
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,3 @@ def push(move: Move, *inputs: Moments) -> Moments:
 
 def _push(ctx: Context, layer: Layer, *inputs: Moments) -> Moments:
     return layer.push(ctx, *inputs)
-
-
-def staged(
-    at: Place, fn: Callable[..., Any], static: tuple[int, ...], whole: bool = False
-) -> Callable[..., Any]:
-    """Return a function, compiled on its own where the backend compiles.
-
-    ``whole`` says that what is staged inside is not.
-    """
-    stage = at.backend.stage
-    return fn if stage is None else stage(fn, static, whole)

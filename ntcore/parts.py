@@ -20,12 +20,14 @@ from ntcore.cuts import Cut, find_cut, rows_reached, shared_out
 from ntcore.layers.base import Layer
 from ntcore.merged import program_of
 from ntcore.moments import Moments
-from ntcore.moves import Company, Move, staged
+from ntcore.moves import Company, Move
 from ntcore.need import Need
+from ntcore.outputs import Both
 from ntcore.planner import narrowed
 from ntcore.program import Job, Program
 from ntcore.sizing import budget
 from ntcore.source import Span
+from ntcore.staging import staged
 
 #: A tile holds at least as many pairs where there are: they lie side by side in memory.
 PAIRS = 64
@@ -36,6 +38,8 @@ SWEPT_PAIRS, SWEPT, KINDS = 16, 32, 3
 
 class Parts:
     """A program whose steps up to an edge run once for each part of the edge's need."""
+
+    merged = False
 
     def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
         plan = job.plan
@@ -109,6 +113,10 @@ class Parts:
         whole = Moments(nngp, self._joined(tangents) if tangents else None)
         env = {self._into: company.edge(self._into, whole)}
         return (above or self._rest).go_on(env, company)
+
+    def arrays(self, found: list[Any], company: Company) -> dict[int, Both]:
+        """Return the outputs of all parts of a tile as the user sees them."""
+        return {e: self._job.shown(e, m) for e, m in self.join(found, company).items()}
 
     def _joined(self, found: list[Cov]) -> Cov:
         rows = self._layout.in_rows

@@ -7,13 +7,16 @@ from functools import lru_cache
 from typing import Any
 
 from ntcore.backend import Array, Place, is_number
+from ntcore.cov import Cov
 from ntcore.inputs import leaves_of
 from ntcore.layers.base import Layer
 from ntcore.moments import Context, Moments
-from ntcore.moves import Company, Move, push, staged
+from ntcore.moves import Company, Move, push
+from ntcore.outputs import Both, side_array, users_arrays
 from ntcore.plan import Edge, Plan
 from ntcore.record import split
 from ntcore.source import Examples, Source, Span
+from ntcore.staging import staged
 from ntcore.stretches import (
     Beside,
     Drawn,
@@ -68,6 +71,14 @@ class Job:
     masks: tuple[Masks, Masks] = ({}, {})
     patterns: tuple[Any, Any] = (None, None)
 
+    def shown(self, edge: int, m: Moments) -> Both:
+        """Return the moments of an output edge as the user sees them."""
+        return users_arrays(self.at, self.plan, self.diagonal, edge, m)
+
+    def side(self, edge: int, sides: dict[int, Cov]) -> Array | None:
+        """Return the variances of an output edge as the user sees them, if they are asked for."""
+        return side_array(self.at, self.plan, self.diagonal, edge, sides)
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -79,6 +90,9 @@ class Sums:
 
 class Program:
     """The layers of a plan that one block needs, from one step on, ready for tile after tile."""
+
+    #: Whether all layers are compiled as one.
+    merged = False
 
     def __init__(self, job: Job, block: str, start: int = 0, then: Move | None = None) -> None:
         self._at, self._block = job.at, block
@@ -146,16 +160,24 @@ class Program:
         """Return the only part."""
         return found[0]
 
+    def arrays(self, found: list[Any], company: Company) -> dict[int, Both]:
+        """Return the outputs of all parts of a tile as the user sees them."""
+        return {edge: self._job.shown(edge, m) for edge, m in self.join(found, company).items()}
+
     def run(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
         """Push one tile through every layer; return the moments of the outputs."""
         env: dict[int, Moments] = {}
         n = self._play(0, env, company, self._drawn())
-        if not n:
-            for edge, source, layout in self._entries:
-                arrays = source.arrays(self._at, self._block, one, two)
-                enter = staged(self._at, source.enter(self._block), (0, 1))
-                env[edge] = company.edge(edge, enter(self._at, layout, *arrays))
-        return self.go_on(env, company, n)
+        return self.go_on(env if n else self.enter(one, two, company), company, n)
+
+    def enter(self, one: Span, two: Span, company: Company) -> dict[int, Moments]:
+        """Return the moments of one tile that all layers are above."""
+        env: dict[int, Moments] = {}
+        for edge, source, layout in self._entries:
+            arrays = source.arrays(self._at, self._block, one, two)
+            enter = staged(self._at, source.enter(self._block), (0, 1))
+            env[edge] = company.edge(edge, enter(self._at, layout, *arrays))
+        return env
 
     def _drawn(self) -> Drawn:
         """Return the input edges whose blocks are products of examples, if all of them are."""

@@ -176,7 +176,7 @@ class Reverse:
     def _flat(self, found: dict[int, Moments]) -> list[Array | None]:
         """Return the arrays of all output edges."""
         edges = self._job.plan.output_edges
-        return [x for e in edges for x in kernel.users_arrays(self._job, e, found[e])]
+        return [x for e in edges for x in self._job.shown(e, found[e])]
 
     # --- what belongs to a batch ----------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class Reverse:
             here, company = self._entered(state)
             width = company.spans[batch].width
             found = with_sides(here, batch, company.besides[batch], 0, width).sides
-            out = [kernel.side_array(here, edge, found) for edge in here.plan.output_edges]
+            out = [here.side(edge, found) for edge in here.plan.output_edges]
             return [found[edge].data for edge in beside.sides] + out
 
         def share(span: Span) -> Shares:

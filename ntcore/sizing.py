@@ -24,6 +24,8 @@ LIVE = 5
 CHAINED = 8
 #: Products of matrices take their time in cache as well, and larger tiles are fewer.
 MULTIPLIED = 4
+#: Bytes of a tile that is compiled as one, where nothing but its ends is in memory.
+MERGED = 1 << 28
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
 #: Entries of the widest edge of a chain that are worth a tile of their own.
@@ -36,11 +38,13 @@ FEW = 4
 FOLLOWED, MOST_FOLLOWED, LEFT, FAST = 128, 1 << 33, 4, 2
 
 
-def budget(job: Job, chained: bool = False) -> int:
+def budget(job: Job, chained: bool = False, merged: bool = False) -> int:
     """Return the bytes that one block of a tile should take."""
     dense = any(edge.dense for edge in job.plan.edges)
     usual = job.at.backend.tile_bytes(job.at.device)
     usual *= CHAINED if chained else MULTIPLIED if dense else 1
+    if merged and not dense:
+        usual = max(usual, MERGED)
     if job.plan.options.memory_budget is None or job.traced:
         return usual
     left = _left(job) / (4 if chained else 1)  # the rest is for work space and variances
@@ -101,11 +105,13 @@ def check_budget(job: Job, widest: int) -> None:
         )
 
 
-def pairs_per_tile(job: Job, widest: int, blocks: int, chained: bool = False) -> int:
+def pairs_per_tile(
+    job: Job, widest: int, blocks: int, chained: bool = False, merged: bool = False
+) -> int:
     """Return how many pairs a tile holds so that its widest edge fits the cache."""
     if job.traced:
         return max(job.counts[0] * job.counts[1], 1)
-    pairs = max(1, budget(job, chained) // (widest * blocks * job.plan.itemsize))
+    pairs = max(1, budget(job, chained, merged) // (widest * blocks * job.plan.itemsize))
     if chained:
         pairs = min(pairs, max(_shared_out(job), WORTH // widest))
     if job.plan.keeps:

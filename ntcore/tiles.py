@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ntcore.backend import Array, Place
+from ntcore.staging import staged
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Grid:
         return sum(1 for _ in self)
 
 
+#: Into how many sizes, and examples apart at least, steps that are not even are rounded.
+SIZES, COARSE = 8, 128
 #: Pairs with one example of the first batch lie side by side in memory; these fill a vector.
 LANES = 16
 
@@ -54,14 +57,14 @@ LANES = 16
 def make_grid(n1: int, n2: int, pairs: int, symmetric: bool, even: bool = False) -> Grid:
     """Return a grid whose tiles hold at least one pair, and no more than ``pairs`` beyond it.
 
-    ``even`` tiles are about the same size; the others are as large as can be, and what is left
-    over is ragged, so that their size depends on the number of examples no more than it must.
+    ``even`` tiles are about the same size. The others are nearly as large as can be, so that their
+    size depends on the number of examples no more than it must, and what is left over is ragged.
     """
     pairs = max(pairs, 1)
     side = math.isqrt(pairs)
     if symmetric:
         most = _whole_vectors(min(n1, side), n1)
-        step = _evened(n1, most) if even else most
+        step = _evened(n1, most, LANES if even else _grain(most))
         return Grid(n1, n2, step, step, True)
     if even:
         width = _width(n1, n2, pairs)
@@ -69,7 +72,13 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool, even: bool = False)
     step2 = _whole_vectors(min(n2, max(side, min(pairs, LANES))), n2)
     step1 = max(1, min(n1, pairs // step2))
     step2 = _whole_vectors(min(n2, pairs // step1), n2)
-    return Grid(n1, n2, max(1, min(n1, pairs // step2)), step2, False)
+    step1 = max(1, min(n1, pairs // step2))
+    return Grid(n1, n2, *(_evened(n, s, _grain(s)) for n, s in ((n1, step1), (n2, step2))), False)
+
+
+def _grain(step: int) -> int:
+    """Return what the size of tiles is a multiple of, where there are to be few sizes."""
+    return max(step // SIZES, COARSE)
 
 
 def _whole_vectors(step: int, n: int) -> int:
@@ -114,7 +123,10 @@ class Assembly:
 
     def _completed(self, x: Array) -> Array:
         """Return a square of pairs of which only the upper half is known."""
-        xp, other = self._at.xp, self._mirrored(x)
+        xp, other = (
+            self._at.xp,
+            staged(self._at, mirrored, (0, 2))(self._at, x, self._diagonal_spatial),
+        )
         i = xp.arange(x.shape[0], device=self._at.device)
         i = xp.reshape(i, (-1, *(1 for _ in x.shape[1:])))
         j = xp.reshape(i, (1, -1, *(1 for _ in x.shape[2:])))

@@ -20,7 +20,7 @@ from ntcore.backend import Place
 from ntcore.conformance.fixtures import Library, library
 from ntcore.conformance.tolerances import tolerance
 from ntcore.errors import AccuracyWarning, ArgumentError, Unsupported
-from ntcore.moves import staged
+from ntcore.staging import staged
 
 PATH = Path(__file__).parents[1] / "conformance" / "reference" / "elementwise.json"
 TABLE = json.loads(PATH.read_text(encoding="utf-8"))

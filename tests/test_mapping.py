@@ -122,4 +122,6 @@ def test_stencils_are_not_compiled_with_other_layers() -> None:
 
     assert merges(net(stax.Dense(3)).plan((3, 2, 3, 4)))
     assert not merges(net(stax.Conv(3, (2, 2))).plan((3, 2, 3, 4)))
-    assert not merges(stax.serial(stax.Dense(3), stax.Relu()).plan((3, 2, 3, 4)))
+    assert merges(stax.serial(stax.Dense(3), stax.Relu()).plan((3, 2, 3, 4)))
+    pooled = stax.serial(stax.Dense(3), stax.Relu(), stax.AvgPool((2, 2)))
+    assert not merges(pooled.plan((3, 2, 3, 4)))
