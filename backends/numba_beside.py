@@ -6,7 +6,7 @@ from typing import Any
 
 from ntcore.backends.numba_loops import CHUNK, LANES, U, compiled, exact
 from ntcore.backends.numba_moments import alike, one_by_lanes
-from ntcore.backends.numba_vectors import add_lanes, put_lanes
+from ntcore.backends.numba_vectors import read, write
 
 
 @compiled
@@ -19,9 +19,9 @@ def dual(
     a, lanes = 0, ones.size
     for m in range(outer):
         for e in range(m * skip + first, m * skip + first + count):
-            r1, r2 = (first1 + ints[at1 + e]) * wide1, (first2 + ints[at2 + e]) * wide2
+            r1, r2 = (first1 + ints[U(at1 + e)]) * wide1, (first2 + ints[U(at2 + e)]) * wide2
             for v in range(0, lanes, LANES):
-                q1, j = one[U(r1 + ones[v])], r2 + twos[v]
+                q1, j = one[U(r1 + ones[U(v)])], r2 + twos[U(v)]
                 one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j)
             a += lanes
 
@@ -78,13 +78,13 @@ def between(
         for e in range(m * skip + first, m * skip + first + count):
             r1, r2 = ints[at1 + e] * wide1, ints[at2 + e] * wide2
             for v in range(0, lanes, LANES):
-                i, j = r1 + ones[v], r2 + twos[v]
+                i, j = r1 + ones[U(v)], r2 + twos[U(v)]
                 a, b = i + ints[firsts1] * wide1, j + ints[firsts2] * wide2
-                put_lanes(out, o, two, b, one[U(a)])
+                total = one[U(a)] * read(two, b)
                 for c in range(2, 2 * many, 2):
-                    a, b = i + ints[firsts1 + c] * wide1, j + ints[firsts2 + c] * wide2
-                    add_lanes(out, o, two, b, one[U(a)])
-                put_lanes(out, o, out, o, scale)
+                    a, b = i + ints[U(firsts1 + c)] * wide1, j + ints[U(firsts2 + c)] * wide2
+                    total = total + one[U(a)] * read(two, b)
+                write(out, o, total * scale)
                 o += LANES
 
 

@@ -25,7 +25,7 @@ from ntcore.chain import Chain
 from ntcore.ops import count
 
 #: Bytes of one value for a group of pairs.
-GROUP_BYTES = 1 << 17
+GROUP_BYTES = 1 << 18
 VECTOR_BYTES = 64
 
 

@@ -25,7 +25,7 @@ from ntcore.backends.numba_folds import fold, give
 from ntcore.backends.numba_loops import LANES, U, compiled
 from ntcore.backends.numba_moments import GELU
 from ntcore.backends.numba_sums import affine_row
-from ntcore.backends.numba_vectors import put_lanes
+from ntcore.backends.numba_vectors import read, write
 from ntcore.backends.numba_windows import window
 
 #: What an operation is; a nonlinearity, the last, is numbered as in ``numba_moments``.
@@ -55,12 +55,12 @@ def _load(
     source: Any, wide: int, y: Any, at: int, outer: int, skip: int, first: int, count: int,
     pairs: Any, whole: Any,
 ) -> None:  # fmt: skip
-    one, a = y.dtype.type(1), 0
+    a = 0
     for m in range(outer):
         for e in range(at + m * skip + first, at + m * skip + first + count):
             for v in range(whole.size):
                 if whole[v]:
-                    put_lanes(y, a, source, e * wide + pairs[v * LANES], one)
+                    write(y, a, read(source, e * wide + pairs[v * LANES]))
                 else:
                     for i in range(LANES):
                         y[a + i] = source[e * wide + max(pairs[v * LANES + i], 0)]

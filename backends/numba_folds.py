@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ntcore.backends.numba_loops import LANES, compiled
-from ntcore.backends.numba_vectors import add_lanes, put_lanes
+from ntcore.backends.numba_vectors import read, write
 from ntcore.backends.numba_windows import add_up, gather_leading
 
 
@@ -66,10 +66,8 @@ def give(x: Any, xo: int, y: Any, to: int, pairs: Any, whole: Any, scale: Any, m
     for v in range(whole.size):
         a, p = v * LANES, pairs[v * LANES]
         if whole[v]:
-            if more:
-                add_lanes(y, to + p, x, xo + a, scale)
-            else:
-                put_lanes(y, to + p, x, xo + a, scale)
+            given = read(x, xo + a) * scale
+            write(y, to + p, read(y, to + p) + given if more else given)
         else:
             for i in range(a, a + LANES):
                 if pairs[i] >= 0:

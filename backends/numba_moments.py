@@ -25,6 +25,7 @@ from ntcore.backends.numba_pointwise import (
     rectified,
     waves,
 )
+from ntcore.backends.numba_vectors import read, write
 from ntcore.backends.numpy import moderate
 from ntcore.ops import REFERENCE
 
@@ -44,20 +45,11 @@ def one_by_lanes(
 ) -> None:
     """Take one example against as many neighbours as fill a vector."""
     if kind == RECTIFIER:
-        if tangent:
-            for i in range(LANES):
-                k[U(a + i)], rate = rectified(k[U(a + i)], q1, two[U(j + i)])
-                slope[U(a + i)] *= rate
-        else:
-            for i in range(LANES):
-                k[U(a + i)], slope[U(a + i)] = rectified(k[U(a + i)], q1, two[U(j + i)])
-    elif tangent:
-        for i in range(LANES):
-            k[U(a + i)], rate = error_function(k[U(a + i)], q1, two[U(j + i)])
-            slope[U(a + i)] *= rate
+        moment, rate = rectified(read(k, a), q1, read(two, j))
     else:
-        for i in range(LANES):
-            k[U(a + i)], slope[U(a + i)] = error_function(k[U(a + i)], q1, two[U(j + i)])
+        moment, rate = error_function(read(k, a), q1, read(two, j))
+    write(k, a, moment)
+    write(slope, a, rate * read(slope, a) if tangent else rate)
 
 
 @compiled

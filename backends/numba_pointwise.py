@@ -13,6 +13,7 @@ from numba.extending import overload
 from ntcore.backends.arctangent import LONG, SHORT, series
 from ntcore.backends.numba_exponential import exponential, horner
 from ntcore.backends.numba_loops import compiled, inlined
+from ntcore.backends.numba_vectors import chosen
 
 Pointwise = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -52,10 +53,10 @@ def _rectified(dtype: type) -> Pointwise:
     def moments(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
         g, size = math.sqrt(q1 * q2), abs(k)
         low, high = max(g - size, zero), g + size
-        z = low / high if high > zero else one
+        z = chosen(high > zero, low / high, one)
         u = math.sqrt(z)
         a = arctangent(u, z)
-        share = half - a if k >= zero else a
+        share = chosen(k >= zero, half - a, a)
         return (high * u) * circle + share * k, share
 
     return moments
@@ -75,14 +76,14 @@ def _error_function(dtype: type) -> Pointwise:
         low, high = min(double, root), max(double, root)
         u = low / high
         a = arctangent(u, u * u)
-        a = right - a if double > root else a
-        return (a if k >= zero else -a) * outer, slope / root
+        a = chosen(double > root, right - a, a)
+        return chosen(k >= zero, a, zero - a) * outer, slope / root
 
     return moments
 
 
 def _of_type(make: Callable[[type], Pointwise]) -> Pointwise:
-    """Return the moments of one pair for whatever data type comes."""
+    """Return the moments of one pair, or of as many as fill a vector, for each data type."""
     single, double = make(np.float32), make(np.float64)
 
     def moments(k: Any, q1: Any, q2: Any) -> Any:
@@ -90,7 +91,7 @@ def _of_type(make: Callable[[type], Pointwise]) -> Pointwise:
 
     @overload(moments, strict=False, jit_options={"forceinline": True})
     def choose(k: Any, q1: Any, q2: Any) -> Any:
-        if k == numba.float32:
+        if getattr(k, "element", k) == numba.float32:
             return lambda k, q1, q2: single(k, q1, q2)
         return lambda k, q1, q2: double(k, q1, q2)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntcore.backends.numba_loops import U, compiled
+from ntcore.backends.numba_loops import LANES, U, compiled, inlined
+from ntcore.backends.numba_vectors import read, write
 
 
 @compiled
@@ -59,7 +60,7 @@ def gather_leading(
     return source, row, outer
 
 
-@compiled
+@inlined
 def _sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: int) -> int:
     """Gather on one axis; return its new size."""
     out = ints[at]
@@ -70,19 +71,19 @@ def _sum_axis(x: Any, y: Any, ints: Any, at: int, outer: int, size: int, inner: 
     return out
 
 
-@compiled
+@inlined
 def _sum_rows(
     x: Any, xo: int, y: Any, yo: int, plus: Any, added: bool, ints: Any, at: int, first: int,
     rows: int, before: int, after: int, scale: Any, bias: Any, lanes: int,
 ) -> None:  # fmt: skip
     """Gather within rows of the last axis, each by a table of its own."""
     for r in range(rows):
-        t = ints[at + first + r]
-        for line in range(ints[t]):
+        t = ints[U(at + first + r)]
+        for line in range(ints[U(t)]):
             # The first entry that is written, how many there are, and what they gather.
-            c = ints[t + 1 + line]
-            o, n, start = yo + ints[c] * lanes, ints[c + 1] * lanes, c + 3
-            stop = start + ints[c + 2]
+            c = ints[U(t + 1 + line)]
+            o, n, start = yo + ints[U(c)] * lanes, ints[U(c + 1)] * lanes, c + 3
+            stop = start + ints[U(c + 2)]
             if stop - start == 3:
                 _three(x, xo, lanes, ints, start, y, o, n, scale, bias, plus, added)
             elif stop - start == 2:
@@ -93,11 +94,10 @@ def _sum_rows(
         xo, yo = xo + before, yo + after
 
 
-# Offsets are unsigned where arrays are read: an index that might count from the end cannot be a
-# vector's. And they are passed beside whole arrays, since a slice costs as much as a short loop.
+# Runs of numbers are as long as some positions of every pair of a group, and so whole vectors.
 
 
-@compiled
+@inlined
 def add_up(
     x: Any, xo: int, step: int, ints: Any, start: int, stop: int, y: Any, yo: int, n: int
 ) -> None:
@@ -106,63 +106,50 @@ def add_up(
         for i in range(n):
             y[U(yo + i)] = 0
         return
-    a = xo + ints[start] * step
+    a = xo + ints[U(start)] * step
     if stop - start == 1:
-        for i in range(n):
-            y[U(yo + i)] = x[U(a + i)]
+        for i in range(0, n, LANES):
+            write(y, yo + i, read(x, a + i))
         return
-    b = xo + ints[start + 1] * step
+    b = xo + ints[U(start + 1)] * step
     if stop - start == 2:
-        for i in range(n):
-            y[U(yo + i)] = x[U(a + i)] + x[U(b + i)]
+        for i in range(0, n, LANES):
+            write(y, yo + i, read(x, a + i) + read(x, b + i))
         return
-    c = xo + ints[start + 2] * step
-    for i in range(n):
-        y[U(yo + i)] = (x[U(a + i)] + x[U(b + i)]) + x[U(c + i)]
+    c = xo + ints[U(start + 2)] * step
+    for i in range(0, n, LANES):
+        write(y, yo + i, (read(x, a + i) + read(x, b + i)) + read(x, c + i))
     for t in range(start + 3, stop):
-        a = xo + ints[t] * step
-        for i in range(n):
-            y[U(yo + i)] += x[U(a + i)]
+        a = xo + ints[U(t)] * step
+        for i in range(0, n, LANES):
+            write(y, yo + i, read(y, yo + i) + read(x, a + i))
 
 
-@compiled
+@inlined
 def _finish(y: Any, yo: int, n: int, scale: Any, bias: Any, plus: Any, added: bool) -> None:
-    if added:
-        for i in range(n):
-            y[U(yo + i)] = (y[U(yo + i)] * scale + bias) + plus[U(yo + i)]
-    else:
-        for i in range(n):
-            y[U(yo + i)] = y[U(yo + i)] * scale + bias
+    for i in range(yo, yo + n, LANES):
+        z = read(y, i) * scale + bias
+        write(y, i, z + read(plus, i) if added else z)
 
 
-@compiled
+@inlined
 def _three(
     x: Any, xo: int, step: int, ints: Any, start: int, y: Any, yo: int, n: int,
     scale: Any, bias: Any, plus: Any, added: bool,
 ) -> None:  # fmt: skip
-    a, b = xo + ints[start] * step, xo + ints[start + 1] * step
-    c = xo + ints[start + 2] * step
-    if added:
-        for i in range(n):
-            z = (x[U(a + i)] + x[U(b + i)]) + x[U(c + i)]
-            y[U(yo + i)] = (z * scale + bias) + plus[U(yo + i)]
-    else:
-        for i in range(n):
-            z = (x[U(a + i)] + x[U(b + i)]) + x[U(c + i)]
-            y[U(yo + i)] = z * scale + bias
+    a, b = xo + ints[U(start)] * step, xo + ints[U(start + 1)] * step
+    c = xo + ints[U(start + 2)] * step
+    for i in range(0, n, LANES):
+        z = ((read(x, a + i) + read(x, b + i)) + read(x, c + i)) * scale + bias
+        write(y, yo + i, z + read(plus, yo + i) if added else z)
 
 
-@compiled
+@inlined
 def _two(
     x: Any, xo: int, step: int, ints: Any, start: int, y: Any, yo: int, n: int,
     scale: Any, bias: Any, plus: Any, added: bool,
 ) -> None:  # fmt: skip
-    a, b = xo + ints[start] * step, xo + ints[start + 1] * step
-    if added:
-        for i in range(n):
-            z = x[U(a + i)] + x[U(b + i)]
-            y[U(yo + i)] = (z * scale + bias) + plus[U(yo + i)]
-    else:
-        for i in range(n):
-            z = x[U(a + i)] + x[U(b + i)]
-            y[U(yo + i)] = z * scale + bias
+    a, b = xo + ints[U(start)] * step, xo + ints[U(start + 1)] * step
+    for i in range(0, n, LANES):
+        z = (read(x, a + i) + read(x, b + i)) * scale + bias
+        write(y, yo + i, z + read(plus, yo + i) if added else z)
