@@ -24,8 +24,8 @@ class Case:
     peer_counts : tuple of int, optional
         Fewer examples for the peer, and for what is as slow, where an entry takes seconds; same as
         ``counts`` by default. Times are given per entry.
-    get : str
-        The field of the kernel that is asked for.
+    get : str or tuple of str
+        The fields of the kernel that are asked for.
     quick : bool
         Whether the case belongs to the quick set.
     runs : int
@@ -38,7 +38,7 @@ class Case:
     shape: tuple[int, ...]
     counts: tuple[int, int]
     peer_counts: tuple[int, int] | None = None
-    get: str = "ntk"
+    get: str | tuple[str, ...] = "ntk"
     quick: bool = False
     runs: int = 3
 

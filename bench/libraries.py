@@ -76,10 +76,16 @@ def prepare(way: str, case: Case, counts: tuple[int, int], dtype: str) -> Prepar
         import jax
 
         kernel_fn = jax.jit(kernel_fn, static_argnames="get")
+
+    def read(found: Any) -> np.ndarray:
+        """Several kernels lie one behind the other along the last axis."""
+        several = isinstance(found, tuple)
+        return np.stack([fetch(x) for x in found], axis=-1) if several else fetch(found)
+
     return Prepared(
         lambda: wait(kernel_fn(a, b, get=case.get)),
         lambda: wait(a @ (a if b is None else b).T),
-        fetch,
+        read,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +14,8 @@ from libraries import PEER
 from peers import Worker, WorkerError, peer_worker
 
 REFERENCE = "numpy"
+#: Seconds between turns: threads of a library that has finished wait for more, with a core busy.
+PAUSE = 0.2
 SLOW = (PEER,)
 
 
@@ -53,9 +56,11 @@ def _prepared(worker: Worker, case: Case, counts: tuple[int, int]) -> dict[str, 
 def _alternate(case: Case, rows: dict[Worker, dict[str, Any]]) -> None:
     for _ in range(case.runs):
         for worker, row in rows.items():
+            time.sleep(PAUSE)
             seconds = worker.ask("run")["seconds"]
             row["ms_per_entry"].append(1e3 * seconds / entries(tuple(row["counts"])))
             if len(case.shape) == 1:
+                time.sleep(PAUSE)
                 row["product_seconds"].append(worker.ask("run", what="product")["seconds"])
 
 

@@ -20,7 +20,14 @@ from ntcore.mapping import mapped
 from ntcore.outputs import Both
 from ntcore.parts import Parts, make_program
 from ntcore.program import Job, Program
-from ntcore.sizing import check_budget, pairs_per_tile, span_of, threads, workers
+from ntcore.sizing import (
+    check_budget,
+    for_all_threads,
+    pairs_per_tile,
+    span_of,
+    threads,
+    workers,
+)
 from ntcore.source import Span
 from ntcore.tasks import in_order
 from ntcore.tiles import Assembly, Grid, Tile, make_grid
@@ -55,6 +62,8 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     check_budget(job, program.widest)
     kind = program.chained, program.merged
     pairs = pairs_per_tile(job, program.widest, job.plan.blocks, *kind)
+    if len(program) == 1 and not any(kind):
+        pairs = for_all_threads(job, program.widest, pairs)
     grid = make_grid(*job.counts, pairs, job.same, even=job.at.backend.stage is None)
     edges = job.plan.output_edges
     kernels = {e: _Pair(job, e, grid) for e in edges}

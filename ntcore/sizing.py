@@ -28,8 +28,8 @@ MULTIPLIED = 4
 MERGED = 1 << 28
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
-#: Entries of the widest edge of a chain that are worth a tile of their own.
-WORTH = 1 << 17
+#: Entries of the widest edge of a chain that are worth a tile of their own, and of other layers.
+WORTH, SHARED = 1 << 17, 1 << 18
 #: Examples by themselves that are worth filling up to a vector of them.
 FEW = 4
 
@@ -119,6 +119,12 @@ def pairs_per_tile(
     each = job.plan.cost.bytes_kept / max(1, job.counts[0] + (0 if job.same else job.counts[1]))
     side = max(1, int(budget(job) / (2 * each)))
     return min(pairs, side * side)
+
+
+def for_all_threads(job: Job, widest: int, pairs: int) -> int:
+    """Return how many pairs a tile of one part holds so that no thread is without one."""
+    share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
+    return min(pairs, max(share, SHARED // widest))
 
 
 def _shared_out(job: Job) -> int:
