@@ -1,0 +1,83 @@
+"""Networks that are compiled as one: the same numbers, whatever is asked for, and derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ntcore import stax
+from ntcore.conformance.fixtures import Library
+from ntcore.merged import has_two_ends, merges
+
+TOLERANCE = 64 * np.finfo(np.float32).eps
+RNG = np.random.default_rng(5)
+X1, X2 = RNG.standard_normal((5, 7)), RNG.standard_normal((4, 7))
+
+NETS: dict[str, Any] = {
+    "two layers": stax.serial(stax.Dense(8, 1.3, 0.2), stax.Relu(), stax.Dense(1)),
+    "ten layers": stax.serial(*[stax.Dense(8, 1.4, 0.1), stax.Relu()] * 9, stax.Dense(1)),
+    "mixed": stax.serial(stax.Dense(8), stax.Erf(), stax.Dense(8, 1.2, 0.3), stax.Gelu()),
+    "residual": stax.serial(
+        stax.Dense(7), stax.residual(stax.Dense(8), stax.Relu(), stax.Dense(7, 0.9))
+    ),
+    "no weights above": stax.serial(stax.Dense(8), stax.Rbf(0.3)),
+}
+
+
+@pytest.fixture
+def compiled(backend: Library) -> Library:
+    if backend.record.stage is None:
+        pytest.skip("compiles nothing")
+    return backend
+
+
+def close(found: Any, want: Any) -> bool:
+    return bool(np.max(np.abs(found - want)) <= TOLERANCE * np.max(np.abs(want)))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("name", NETS)
+def test_kernels_are_the_same_alone_together_and_under_jit(
+    name: str, alone: bool, compiled: Library
+) -> None:
+    net, both = NETS[name], ("nngp", "ntk")
+    x1 = compiled.asarray(X1, "float32")
+    x2 = None if alone else compiled.asarray(X2, "float32")
+    exact = net.kernel_fn(X1.astype("f4").astype("f8"), None if alone else X2, both)
+    together = net.kernel_fn(x1, x2, both)
+    within = compiled.record.jit(lambda a, b: tuple(net.kernel_fn(a, b, both)))(x1, x2)
+    for k, which in enumerate(both):
+        got = [together[k], within[k], net.kernel_fn(x1, x2, which)]
+        assert all(close(compiled.to_numpy(x), exact[k]) for x in got)
+
+
+def test_a_batch_with_itself_is_symmetric_under_jit(compiled: Library) -> None:
+    x = compiled.asarray(RNG.standard_normal((70, 7)), "float32")
+    net = NETS["ten layers"]
+    found = compiled.to_numpy(compiled.record.jit(lambda a: net.kernel_fn(a, None, "ntk"))(x))
+    assert np.array_equal(found, found.T)
+
+
+def test_derivatives_of_both_kernels_in_weights_and_inputs(compiled: Library) -> None:
+    def total(std: Any, x: Any) -> Any:
+        net = stax.serial(stax.Dense(8, std, 0.2), stax.Relu(), stax.Dense(1, std))
+        nngp, ntk = net.kernel_fn(x, compiled.asarray(X2, "float32"), ("nngp", "ntk"))
+        return compiled.xp.sum(nngp) + 2 * compiled.xp.sum(ntk)
+
+    std, x = (compiled.asarray(np.asarray(a), "float32") for a in (1.3, X1))
+    value, pull = compiled.record.vjp(total, std, x)
+    slope, _ = (compiled.to_numpy(g) for g in pull(compiled.xp.ones_like(value)))
+    step = 1e-2
+    ends = [
+        float(total(compiled.asarray(np.asarray(1.3 + s), "float32"), x)) for s in (step, -step)
+    ]
+    assert np.isclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-2)
+
+
+def test_only_layers_without_neighbours_are_merged_and_end_twice() -> None:
+    dense = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
+    conv = stax.serial(stax.Conv(8, (3, 3)), stax.Relu(), stax.Flatten())
+    assert merges(dense.plan((4, 7))) and not merges(conv.plan((4, 5, 5, 2)))
+    assert has_two_ends(dense.plan((4, 7))) and not has_two_ends(conv.plan((4, 5, 5, 2)))
