@@ -35,7 +35,7 @@ FEW = 4
 
 #: Tiles, and bytes at most, that all layers may leave for the way back; the blocks that a layer
 #: leaves, about; and the part of a tile that is as fast.
-FOLLOWED, MOST_FOLLOWED, LEFT, FAST = 128, 1 << 33, 4, 2
+FOLLOWED, MOST_FOLLOWED, LEFT, FAST = 64, 1 << 33, 4, 4
 
 
 def budget(job: Job, chained: bool = False, merged: bool = False) -> int:

@@ -19,7 +19,7 @@ from ntcore.errors import ArgumentError, Unsupported
 
 DEFAULT_BUDGET = 2 << 30
 ROW_BY_ROW = 1.2  # a product of weights for each row of an example, beside one for all of them
-TILES = 4  # of the cache, for what passes while gradients are made
+TILES = 2  # that pass while gradients are made, and stay in cache
 GROWS = 1.25  # at least, of what compiled functions were reckoned to take, at every replanning
 REPLANS = 8  # with smaller pieces, where compiled functions take more than was reckoned with
 BYTES_PER_FLOP = 0.1  # what a machine moves in the time of one operation of a matrix product
