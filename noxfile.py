@@ -40,6 +40,8 @@ NUMBA = (
     "tests/test_memory.py",
     "tests/test_parts.py",
     "tests/test_reference.py",
+    "tests/test_tasks.py",
+    "tests/test_vectors.py",
 )
 
 nox.needs_version = ">=2025.2.9"

@@ -8,6 +8,7 @@ uses a block again once no array refers to it.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import numpy as np
 
 #: Bytes below which an allocator does as well.
 LEAST = 1 << 15
-#: Bytes that a thread keeps at most.
+#: Bytes that all threads of a kernel keep at most, also after it; each has its share.
 MOST = 1 << 27
 #: What refers to a block that nobody uses: the list, the loop over it and the call that counts.
 IDLE = 3
@@ -27,7 +28,7 @@ IDLE = 3
 class _Blocks(threading.local):
     def __init__(self) -> None:
         self.held: list[np.ndarray] = []
-        self.most = MOST
+        self.most = MOST // len(os.sched_getaffinity(0))
 
 
 _blocks = _Blocks()

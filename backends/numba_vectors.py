@@ -77,7 +77,7 @@ def _as_lanes(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any]:
 def _define(fn: Any, make: Callable[..., Any], result: Any = None) -> None:
     """Let a function of two numbers take lanes for one of them, or for both."""
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             lanes = [a for a in args if isinstance(a, Lanes)]
             if len(args) == 2 and lanes and all(isinstance(a, (Lanes, types.Float)) for a in args):
@@ -95,7 +95,7 @@ def _define(fn: Any, make: Callable[..., Any], result: Any = None) -> None:
 def _define_root(fn: Any, name: str) -> None:
     """Let a function of one number take lanes, by an operation of the compiler's."""
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             alone = len(args) == 1 and isinstance(args[0], Lanes)
             return signature(args[0], args[0]) if alone else None
@@ -115,7 +115,8 @@ def _compared(how: str) -> Callable[..., Any]:
 
 
 def _picked(how: str) -> Callable[..., Any]:
-    return lambda builder, x, y: builder.select(builder.fcmp_ordered(how, x, y), x, y)
+    """As numbers are picked: the first stays where neither is, as where it is NaN."""
+    return lambda builder, x, y: builder.select(builder.fcmp_ordered(how, y, x), y, x)
 
 
 _define(operator.add, lambda builder, x, y: builder.fadd(x, y))

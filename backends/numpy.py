@@ -186,7 +186,7 @@ def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     np.multiply(q1, q2, out=s)
     np.multiply(k, k, out=square)
     s -= square
-    np.abs(s, out=s)  # below 0 by rounding alone, and four times as fast as a maximum
+    np.maximum(s, 0, out=s)
     np.sqrt(s, out=s)
     turned = np.arctan2(s, k, out=square)
     np.subtract(math.pi, turned, out=turned)

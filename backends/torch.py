@@ -193,6 +193,7 @@ BACKEND = Backend(
     tile_bytes=_tile_bytes,
     workers=_workers,
     side_by_side=HOST.side_by_side,
+    holding=HOST.holding,
     vjp=_vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,

@@ -23,6 +23,7 @@ from ntcore.program import Job, Program
 from ntcore.sizing import (
     check_budget,
     for_all_threads,
+    kept_by_a_thread,
     pairs_per_tile,
     span_of,
     threads,
@@ -98,13 +99,15 @@ def _tiles(
     """
 
     def part(task: tuple[Tile, int]) -> Any:
-        company = company_of(job, grid, task[0], besides)
-        return program.part(task[1], *company.spans, company)
+        with job.at.backend.holding(kept_by_a_thread(job)):
+            company = company_of(job, grid, task[0], besides)
+            return program.part(task[1], *company.spans, company)
 
     def whole(tile: Tile) -> Arrays:
         """Put a tile while it is in cache, where that takes no order; return what is left."""
-        company = company_of(job, grid, tile, besides)
-        arrays = program.arrays(program.parts(*company.spans, company), company)
+        with job.at.backend.holding(kept_by_a_thread(job)):
+            company = company_of(job, grid, tile, besides)
+            arrays = program.arrays(program.parts(*company.spans, company), company)
         if not _are_written_to(job, arrays):
             return arrays
         put(tile, arrays)

@@ -24,7 +24,7 @@ LIVE = 5
 CHAINED = 8
 #: Products of matrices take their time in cache as well, and larger tiles are fewer.
 MULTIPLIED = 4
-#: Bytes of a tile that is compiled as one, where nothing but its ends is in memory.
+#: Bytes of a tile whose layers act entry by entry and are compiled as one.
 MERGED = 1 << 28
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
@@ -83,6 +83,13 @@ def _left(job: Job) -> float:
     return (job.plan.options.memory_budget or 0) - cost.bytes_result - kept - features
 
 
+def kept_by_a_thread(job: Job) -> float:
+    """Return the bytes that a thread may keep from earlier tiles under a memory budget."""
+    if job.plan.options.memory_budget is None or job.traced:
+        return math.inf
+    return max(_left(job), 0) / (2 * workers(job))
+
+
 def check_budget(job: Job, widest: int) -> None:
     """Refuse a memory budget that not even tiles of one pair fit.
 
@@ -124,6 +131,9 @@ def pairs_per_tile(
 def for_all_threads(job: Job, widest: int, pairs: int) -> int:
     """Return how many pairs a tile of one part holds so that no thread is without one."""
     share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
+    if job.same:  # as many rows of tiles as have one for each thread on and above the diagonal
+        rows = math.ceil((math.sqrt(8 * workers(job) + 1) - 1) / 2)
+        share = math.ceil(job.counts[0] / rows) ** 2
     return min(pairs, max(share, SHARED // widest))
 
 

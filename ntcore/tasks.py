@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from contextvars import copy_context
@@ -50,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 def in_order(
     allowed: Threads, compute: Callable[[S], T], tasks: Iterable[S], count: int
-) -> Iterator[tuple[S, T]]:
+) -> Generator[tuple[S, T], None, None]:
     """Yield each of ``count`` tasks with its result, in order, a few of them under way at once.
 
     Threads pay where the library lets go of the interpreter lock inside its operations. Tasks of a
@@ -73,10 +73,14 @@ def in_order(
                 yield _first(waiting)
         finally:
             wait([future for _, future in waiting if not future.cancel()])
+            waiting.clear()
 
 
 def _first(waiting: deque[tuple[S, Future[T]]]) -> tuple[S, T]:
     task, future = waiting[0]
-    result = future.result()
+    try:
+        result = future.result()
+    finally:
+        del future  # an error refers to this frame, which is not to refer to the error
     waiting.popleft()
     return task, result

@@ -73,7 +73,8 @@ def make_grid(n1: int, n2: int, pairs: int, symmetric: bool, even: bool = False)
     step1 = max(1, min(n1, pairs // step2))
     step2 = _whole_vectors(min(n2, pairs // step1), n2)
     step1 = max(1, min(n1, pairs // step2))
-    return Grid(n1, n2, *(_evened(n, s, _grain(s)) for n, s in ((n1, step1), (n2, step2))), False)
+    step1, step2 = _evened(n1, step1, _grain(step1)), _evened(n2, step2, _grain(step2))
+    return Grid(n1, n2, step1, step2, False)
 
 
 def _grain(step: int) -> int:

@@ -6,7 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ntcore import program, stax
+from ntcore import program, stax, tasks
+from ntcore.backends import buffers
 from ntcore.conformance.watching import pushes
 from ntcore.errors import ArgumentError, BudgetError
 
@@ -26,6 +27,9 @@ def images(n):
 def peak_of(fn):
     """Bytes of arrays that a call holds at most, its tables and plans being there already."""
     fn()
+    tasks._pool.cache_clear()  # threads keep memory, which is to be taken anew
+    with buffers.holding(0):
+        pass
     tracemalloc.start()
     try:
         fn()

@@ -1,11 +1,14 @@
 """Tiles cover every pair once, and threads that compute them leave the BLAS as they found it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntcore.backends import products
+from ntcore.sizing import for_all_threads
 from ntcore.tasks import Threads, in_order
 from ntcore.tiles import make_grid
 
@@ -86,3 +89,20 @@ def test_the_threads_of_a_blas_are_restored_where_a_tile_fails(blas):
     with pytest.raises(ValueError, match="a tile failed"):
         list(in_order(many, fail, range(4), 4))
     assert threads(blas) == {2}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8, 16])
+def test_no_thread_is_without_a_tile_of_a_symmetric_kernel(workers):
+    pairs = for_all_threads(Cores(workers), 1, 1 << 40)
+    assert len(make_grid(4000, 4000, pairs, True, even=True)) >= workers
+
+
+class Cores:
+    """As much of a job as its tiles depend on."""
+
+    counts, same, traced = (4000, 4000), True, False
+
+    def __init__(self, workers):
+        self.at = SimpleNamespace(
+            device="cpu", backend=SimpleNamespace(workers=lambda device: workers)
+        )
