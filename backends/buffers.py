@@ -8,7 +8,6 @@ uses a block again once no array refers to it.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from ntcore.backends.cores import cores
 
 #: Bytes below which an allocator does as well.
 LEAST = 1 << 15
@@ -28,7 +29,7 @@ IDLE = 3
 class _Blocks(threading.local):
     def __init__(self) -> None:
         self.held: list[np.ndarray] = []
-        self.most = MOST // len(os.sched_getaffinity(0))
+        self.most = MOST // cores()
 
 
 _blocks = _Blocks()

@@ -26,7 +26,8 @@ def is_traced(x: Any) -> bool:
     return not isinstance(x, (_CONCRETE, np.ndarray, np.generic))
 
 
-#: Whether a whole program is being traced, of which no part is compiled on its own.
+#: Whether a whole program is being traced, of which nothing is compiled on its own but what is
+#: whole again.
 _merging: ContextVar[bool] = ContextVar("merging", default=False)
 
 

@@ -10,7 +10,6 @@ turns.
 from __future__ import annotations
 
 import importlib.util
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ntcore.backends.buffers import empty
+from ntcore.backends.cores import cores
 
 HAS_THREADPOOLCTL = importlib.util.find_spec("threadpoolctl") is not None
 #: Multiplications up to which OpenBLAS stays on the thread that calls it.
@@ -71,11 +71,6 @@ def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @contextmanager

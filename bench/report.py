@@ -36,6 +36,7 @@ def markdown(result: dict[str, Any]) -> str:
         "Times are per entry of an n1 x n2 kernel; where only n1 is given, x2 is None and half of",
         "the entries are mirror images. Errors are the largest against float64, relative to the",
         "largest entry.",
+        *(["", f"Put together: {result['note']}."] if "note" in result else []),
         "",
         _table(HEAD, [_cells(row) for row in result["rows"]]),
     ]

@@ -124,10 +124,9 @@ class Assembly:
 
     def _completed(self, x: Array) -> Array:
         """Return a square of pairs of which only the upper half is known."""
-        xp, other = (
-            self._at.xp,
-            staged(self._at, mirrored, (0, 2))(self._at, x, self._diagonal_spatial),
-        )
+        xp = self._at.xp
+        # On its own: XLA takes minutes to compile a large transpose together with a selection.
+        other = staged(self._at, mirrored, (0, 2))(self._at, x, self._diagonal_spatial)
         i = xp.arange(x.shape[0], device=self._at.device)
         i = xp.reshape(i, (-1, *(1 for _ in x.shape[1:])))
         j = xp.reshape(i, (1, -1, *(1 for _ in x.shape[2:])))

@@ -68,12 +68,16 @@ def test_derivatives_of_both_kernels_in_weights_and_inputs(compiled: Library) ->
 
     std, x = (compiled.asarray(np.asarray(a), "float32") for a in (1.3, X1))
     value, pull = compiled.record.vjp(total, std, x)
-    slope, _ = (compiled.to_numpy(g) for g in pull(compiled.xp.ones_like(value)))
+    slope, slopes = (compiled.to_numpy(g) for g in pull(compiled.xp.ones_like(value)))
     step = 1e-2
     ends = [
         float(total(compiled.asarray(np.asarray(1.3 + s), "float32"), x)) for s in (step, -step)
     ]
     assert np.isclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-2)
+    along = RNG.standard_normal(X1.shape)
+    moved = (compiled.asarray(X1 + s * along, "float32") for s in (step, -step))
+    ends = [float(total(std, each)) for each in moved]
+    assert np.isclose((slopes * along).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-2)
 
 
 def test_only_layers_without_neighbours_are_merged_and_end_twice() -> None:
