@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ntcore.backends.buffers import empty
-from ntcore.backends.cores import cores
+from ntcore.backends.cores import cores as cores
 
 HAS_THREADPOOLCTL = importlib.util.find_spec("threadpoolctl") is not None
 #: Multiplications up to which OpenBLAS stays on the thread that calls it.
