@@ -22,6 +22,8 @@ from ntcore.backends.cores import cores
 LEAST = 1 << 15
 #: Bytes that all threads of a kernel keep at most, also after it; each has its share.
 MOST = 1 << 27
+#: Bytes of which the address of an array is a multiple, where it is not to be copied.
+ALIGNMENT = 64
 #: What refers to a block that nobody uses: the list, the loop over it and the call that counts.
 IDLE = 3
 
@@ -58,6 +60,14 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if not LEAST <= size <= _blocks.most:
         return np.empty(shape, dtype)
     return _block(size)[:size].view(dtype).reshape(shape)
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array of unknown values that begins where other libraries want theirs to begin."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    whole = np.empty(size + ALIGNMENT, np.uint8)
+    start = -whole.ctypes.data % ALIGNMENT
+    return whole[start : start + size].view(dtype).reshape(shape)
 
 
 def _block(size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import jax.numpy as xp
 import numpy as np
 
 from ntcore.backend import Backend, Linalg
+from ntcore.backends.jax_host import lend
 from ntcore.backends.jax_modules import adapt
 from ntcore.backends.jax_moments import rectifier
 from ntcore.backends.jax_stages import fence, is_traced, stage, sweep
@@ -201,6 +202,7 @@ BACKEND = Backend(
     alike=_alike,
     tile_bytes=_tile_bytes,
     mutable=False,
+    lend=lend,
     write=_write,
     jit=jax.jit,
     vjp=jax.vjp,

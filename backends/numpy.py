@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg, special
 
 from ntcore.backend import Backend, Linalg, Place
-from ntcore.backends.buffers import empty, holding
+from ntcore.backends.buffers import aligned, empty, holding
 from ntcore.backends.numpy_operators import eigenvalues, operator
 from ntcore.backends.products import cores, matmul, side_by_side
 from ntcore.ops import DUALS, REFERENCE, Table
@@ -280,6 +280,7 @@ BACKEND = Backend(
     tile_bytes=lambda device: 1 << 22,
     workers=lambda device: cores(),
     side_by_side=side_by_side,
+    empty=aligned,
     operator=operator,
     eigenvalues=eigenvalues,
     holding=holding,

@@ -13,14 +13,14 @@ import torch.utils._pytree as pytree
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
-from ntcore.backends.products import TURNS, width_of
-from ntcore.backends.torch_host import chain_on_host, on_host
+from ntcore.backends.products import TURNS
+from ntcore.backends.torch_host import lend
 from ntcore.backends.torch_modules import adapt
 from ntcore.backends.torch_moments import rectifier
 from ntcore.backends.torch_pullback import is_transforming, with_pullback
 from ntcore.backends.torch_structured import count, structured
 from ntcore.errors import DTypeError
-from ntcore.ops import REFERENCE, Table
+from ntcore.ops import Table
 from ntcore.record import join
 from ntcore.record import split as split_record
 
@@ -89,16 +89,8 @@ def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         )
     if a.is_cuda:
         return torch.matmul(a, b)
-    here = TURNS.are_needless or width_of(a.shape, b.shape)
-    return (_on_host if here else _on_all_cores)(at, a, b)
-
-
-def _on_all_cores(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     with TURNS.taken():
         return torch.matmul(a, b)
-
-
-_on_host = on_host("matmul", _on_all_cores)
 
 
 def _gather_sum(at: Place, x: torch.Tensor, table: Table) -> torch.Tensor:
@@ -138,10 +130,6 @@ def _register(cls: type) -> None:
 def _flatten(value: Any) -> tuple[list[Any], Any]:
     leaves, static = split_record(value)
     return list(leaves), static
-
-
-OWN = {name: REFERENCE[name] for name in ("gather_sums", "leading_sum", *HOST.fused)}
-OWN |= {"gather_sum": _gather_sum, "rectifier": rectifier}
 
 
 def _vjp(fn: Any, *primals: torch.Tensor) -> tuple[Any, Any]:
@@ -194,14 +182,14 @@ BACKEND = Backend(
     workers=_workers,
     side_by_side=HOST.side_by_side,
     holding=HOST.holding,
+    lend=lend,
     vjp=_vjp,
     jvp=torch.func.jvp,
     vmap=torch.func.vmap,
     with_pullback=with_pullback,
-    chain=None if HOST.chain is None else chain_on_host,
     register_pytree=_register,
     adapt=adapt,
     structured=structured,
     count=count,
-    fused={name: on_host(name, own) for name, own in OWN.items()} | {"matmul": _matmul},
+    fused={"matmul": _matmul, "gather_sum": _gather_sum, "rectifier": rectifier},
 )

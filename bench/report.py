@@ -31,8 +31,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['machine']}. {result['date']}. ntcore with {_listed(versions)}"
         + (f"; the peer with {_listed(peer[0])}." if peer else "; no peer."),
         "",
-        "A ratio is that of the two times in one alternation, and the figure the median over a few",
-        "alternations (least and largest in brackets); times of different tables do not compare.",
+        "A time is the mean of as many calls as take 0.1 s, or of one. A ratio is that of the two",
+        "times in one alternation, and the figure the median over a few alternations (least and",
+        "largest in brackets); times of different tables do not compare.",
         "Times are per entry of an n1 x n2 kernel; where only n1 is given, x2 is None and half of",
         "the entries are mirror images. Errors are the largest against float64, relative to the",
         "largest entry.",

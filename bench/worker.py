@@ -1,7 +1,8 @@
 """One library in a process of its own: reads requests as lines of JSON, answers in kind.
 
 ``prepare`` builds a case and computes it once; ``run`` computes it again and says how long it
-took. The parent alternates between workers, so that all of them meet the same machine.
+took: the mean of as many calls as take a tenth of a second, of one where that takes longer. The
+parent alternates between workers, so that all of them meet the same machine.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+#: Seconds of a turn: a call of a few milliseconds after a pause would be that of cold caches.
+TURN = 0.1
 
 
 def main(way: str, dtype: str) -> None:
@@ -54,15 +58,21 @@ class Worker:
         self._prepared = libraries.prepare(self._way, found, tuple(counts), self._dtype)
         before = _rss()
         with self._recording() as fused:
-            first = self.run()["seconds"]
+            first = self._once(self._prepared.run)
         peak = _peak()
         return {"first": first, "fused": dict(fused or {}), "peak_bytes": max(peak - before, 0)}
 
     def run(self, what: str = "run") -> dict[str, Any]:
-        compute = getattr(self._prepared, what)
+        compute, seconds, calls = getattr(self._prepared, what), 0.0, 0
+        while seconds < TURN:
+            seconds += self._once(compute)
+            calls += 1
+        return {"seconds": seconds / calls}
+
+    def _once(self, compute: Callable[[], Any]) -> float:
         start = time.perf_counter()
         self._last = compute()
-        return {"seconds": time.perf_counter() - start}
+        return time.perf_counter() - start
 
     def save(self, path: str) -> dict[str, Any]:
         import numpy as np

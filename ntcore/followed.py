@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ntcore import kernel
+from ntcore import lent
 from ntcore.backend import Array
 from ntcore.excerpt import arrays_in, put_in
 from ntcore.kernel import Output, Progress
@@ -18,13 +18,13 @@ def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge, followed as one operation where that can be."""
     with_pullback = job.at.backend.with_pullback
     if with_pullback is None or job.traced or 0 in job.counts:
-        return kernel.evaluate(job, progress)
+        return lent.evaluate(job, progress)
     args = arrays_in((job.layers, job.sources, job.patterns), job.at)
     names: list[tuple[int, str]] = []
     rest: dict[int, Output] = {}
 
     def forward(*given: Any) -> tuple[Array, ...]:
-        found = kernel.evaluate(_holding(job, args, given), progress)
+        found = lent.evaluate(_holding(job, args, given), progress)
         names[:] = [(e, n) for e, out in found.items() for n in ARRAYS if _has(out, n)]
         rest.update({e: replace(out, **dict.fromkeys(ARRAYS)) for e, out in found.items()})
         return tuple(getattr(found[e], n) for e, n in names)

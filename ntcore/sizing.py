@@ -28,8 +28,9 @@ MULTIPLIED = 4
 MERGED = 1 << 28
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
-#: Entries of the widest edge of a chain that are worth a tile of their own, and of other layers.
-WORTH, SHARED = 1 << 17, 1 << 18
+#: Entries of the widest edge of a chain that are worth a tile of their own, and of other layers;
+#: those of all edges together that are.
+WORTH, SHARED, TOGETHER = 1 << 17, 1 << 18, 1 << 22
 #: Examples by themselves that are worth filling up to a vector of them.
 FEW = 4
 
@@ -129,12 +130,17 @@ def pairs_per_tile(
 
 
 def for_all_threads(job: Job, widest: int, pairs: int) -> int:
-    """Return how many pairs a tile of one part holds so that no thread is without one."""
+    """Return how many pairs a tile of one part holds so that no thread is without one.
+
+    Threads of a small kernel would wait for each other's interpreter lock.
+    """
+    plan = job.plan
+    each = plan.cost.entries / max(1, plan.pairs)
     share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
     if job.same:  # as many rows of tiles as have one for each thread on and above the diagonal
         rows = math.ceil((math.sqrt(8 * workers(job) + 1) - 1) / 2)
         share = math.ceil(job.counts[0] / rows) ** 2
-    return min(pairs, max(share, SHARED // widest))
+    return min(pairs, max(share, SHARED // widest, int(TOGETHER // max(1, each))))
 
 
 def _shared_out(job: Job) -> int:

@@ -148,7 +148,7 @@ class Assembly:
             return
         with self._making:
             if self._whole is None:
-                self._whole = self._at.xp.empty(shape, dtype=x.dtype, device=self._at.device)
+                self._whole = self._at.empty(shape, x.dtype)
         if backend.write is not None:
             self._whole = backend.write(self._whole, x, i, j)
             return

@@ -101,6 +101,7 @@ class Cores:
     """As much of a job as its tiles depend on."""
 
     counts, same, traced = (4000, 4000), True, False
+    plan = SimpleNamespace(pairs=8_002_000, cost=SimpleNamespace(entries=10 * 8_002_000))
 
     def __init__(self, workers):
         self.at = SimpleNamespace(
