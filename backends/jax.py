@@ -14,7 +14,7 @@ from ntcore.backend import Backend, Linalg
 from ntcore.backends.jax_host import lend
 from ntcore.backends.jax_modules import adapt
 from ntcore.backends.jax_moments import rectifier
-from ntcore.backends.jax_stages import fence, is_traced, stage, sweep
+from ntcore.backends.jax_stages import fence, is_traced, stage, sweep, together
 from ntcore.backends.jax_structured import count, outline, structured
 from ntcore.backends.numpy import BACKEND as HOST
 from ntcore.backends.numpy import split as split_seed
@@ -214,6 +214,7 @@ BACKEND = Backend(
     finish=jax.block_until_ready,
     stage=stage,
     sweep=sweep,
+    together=together,
     register_pytree=_register,
     flatten=jax.tree.flatten,
     adapt=adapt,

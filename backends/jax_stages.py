@@ -101,6 +101,24 @@ def fence(call: Callable[[Any], Any], given: Any) -> Any:
     return jax.lax.platform_dependent(given, cpu=fenced, default=call)
 
 
+def together(fn: Callable[..., tuple[Any, Any]], args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return both arrays of ``fn(*args)``, which are of one shape, computed in one loop.
+
+    XLA on the CPU gives every array a loop of its own, and stores what is on the way to two of
+    them; one array of complex numbers is both.
+    """
+
+    def packed(given: tuple[Any, ...]) -> Any:
+        return jax.lax.complex(*fn(*given))
+
+    def on_cpu(*given: Any) -> tuple[Any, Any]:
+        both = fence(packed, given)
+        return xp.real(both), xp.imag(both)
+
+    found: tuple[Any, Any] = jax.lax.platform_dependent(*args, cpu=on_cpu, default=fn)
+    return found
+
+
 def _slim(tree: Any) -> Any:
     return jax.tree.map(xp.squeeze, tree)
 

@@ -131,6 +131,9 @@ class Backend:
     stage : callable or None
         ``(fn, static_argnums, whole) -> fn``: compile one layer's arithmetic as a loop of its own,
         or that of many as one where it is ``whole``.
+    together : callable or None
+        ``(fn, args) -> (array, array)``: both arrays of ``fn(*args)``, which are of one shape, in
+        one compiled loop; needed where there is ``stage``.
     sweep : callable or None
         ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
         read of static tables, one after the other in one compiled loop.
@@ -206,6 +209,7 @@ class Backend:
     finish: Callable[[Any], Any] = lambda tree: tree
     holding: Callable[[float], AbstractContextManager[None]] = lambda most: nullcontext()
     stage: Callable[..., Any] | None = None
+    together: Callable[..., tuple[Array, Array]] | None = None
     sweep: Callable[..., list[Any]] | None = None
     with_pullback: Callable[..., tuple[Array, ...]] | None = None
     chain: Callable[..., Array | None] | None = None

@@ -23,8 +23,6 @@ from ntcore.source import Enter, Source, Span
 from ntcore.staging import staged
 
 Kept = tuple[tuple[int, Layout], ...]
-#: What the options are that ask for the NNGP kernel alone, and for the NTK alone.
-ONE_KERNEL = {"nngp": True, "ntk": False}, {"nngp": False, "ntk": True}
 
 
 @dataclass(frozen=True)
@@ -64,27 +62,18 @@ class Whole:
         if self.block == "cross":
             below = program.enter(*company.spans, company)
             if has_two_ends(self.plan):
-                return self._one_by_one(layers, below, company)
+                end = Ending(self.at, self.plan, self.diagonal)
+                together = self.at.backend.require("together", "computing two kernels in one loop")
+                return {self.plan.output_edges[0]: together(end, (layers, below, company))}
             return program.arrays([program.go_on(below, company)], company)
         alone = Alone(self.at, company.besides, company.spans, kept=dict(self.kept))
         program.run(*company.spans, alone)
         return alone.found
 
-    def _one_by_one(
-        self, layers: tuple[Layer, ...], below: dict[int, Moments], company: Company
-    ) -> dict[int, Both]:
-        """Return both kernels of the output, each in a loop of its own."""
-        edge, ends = self.plan.output_edges[0], []
-        for options in ONE_KERNEL:
-            plan = replace(self.plan, options=replace(self.plan.options, **options))
-            end = Ending(self.at, plan, self.diagonal)
-            ends.append(staged(self.at, end, (), True)(layers, below, company))
-        return {edge: (ends[0], ends[1])}
-
 
 @dataclass(frozen=True)
 class Ending:
-    """The layers above the inputs, as a function to the one kernel that a plan asks for."""
+    """The layers above the inputs, as a function to both kernels of the output."""
 
     at: Place
     plan: Plan
@@ -92,12 +81,12 @@ class Ending:
 
     def __call__(
         self, layers: tuple[Layer, ...], below: dict[int, Moments], company: Company
-    ) -> Array:
+    ) -> Both:
         """Push the moments of the inputs through all layers."""
         job = Job(self.plan, layers, {}, self.at, (0, 0), False, True, self.diagonal)
         program = Program(job, "cross")
         (shown,) = program.arrays([program.go_on(dict(below), company)], company).values()
-        return next(x for x in shown if x is not None)
+        return shown
 
 
 class Merged(Program):
@@ -147,11 +136,7 @@ def program_of(job: Job, block: str) -> Program:
 
 @lru_cache(maxsize=256)
 def has_two_ends(plan: Plan) -> bool:
-    """Whether both kernels are asked for of one output, and every layer acts entry by entry.
-
-    XLA computes an array in one loop that holds nothing else, whatever the number of layers, and
-    stores most of what is on the way to two of them.
-    """
+    """Whether both kernels are asked for of one output, and every layer acts entry by entry."""
     pointwise = all(step.layer.pointwise for step in plan.steps)
     options = plan.options
     return pointwise and options.nngp and options.ntk and len(plan.output_edges) == 1
