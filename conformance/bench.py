@@ -99,6 +99,10 @@ class Bench:
         arrays = {name: getattr(found, name) for name in FIELDS}
         return {name: self.numpy(x) for name, x in arrays.items() if x is not None}
 
+    def layer_by_layer(self, **changes: Any) -> Bench:
+        """Return the same bench computing every layer by itself, on the library's own arrays."""
+        return self.with_record(stage=None, chain=None, lend=None, **changes)
+
     def with_record(self, **changes: Any) -> Bench:
         """Return the bench with a variant of its backend, such as one with other tiles."""
         record = replace(self.record, **changes)

@@ -28,7 +28,7 @@ def inside(bench: Bench, case: Case) -> Measures:
             name: _spy(bench, name, fn, condition, found) for name, fn in bench.record.fused.items()
         }
         # Values are compared as they come, so nothing may be compiled.
-        bench.with_record(fused=spies, stage=None, chain=None).kernel(case.network, *inputs)
+        bench.layer_by_layer(fused=spies).kernel(case.network, *inputs)
         yield from found
 
 
@@ -59,7 +59,7 @@ def operation(bench: Bench, name: str) -> Measures:
 
 def runs(bench: Bench, name: str, cases: list[Case]) -> Measure:
     """Require that a kernel of one of the cases calls a replacement."""
-    eager = bench.with_record(stage=None, chain=None)
+    eager = bench.layer_by_layer()
     for case in cases:
         with recording() as counts:
             eager.kernel(case.network, *pair(case, *bench.counts))

@@ -32,7 +32,7 @@ def values(bench: Bench, case: Case) -> Measures:
     counts = bench.counts
     x1, x2 = pair(case, *counts)
     # Layers are seen as they run, one by one.
-    bench = bench.with_record(stage=None, chain=None, with_pullback=None)
+    bench = bench.layer_by_layer(with_pullback=None)
     least, counted = _run(bench, case, x1, x2, EVERYTHING)
     most, counted_most = _run(bench, case, x1, x2, ALL_OFFSETS)
     for name, x in least.items():

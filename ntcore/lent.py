@@ -21,7 +21,8 @@ from ntcore.record import Record, split
 def evaluate(job: Job, progress: Progress | None = None) -> dict[int, Output]:
     """Return the arrays of every output edge."""
     lend = job.at.backend.lend
-    if lend is None or job.traced or job.patterns != (None, None) or not is_portable(job.plan):
+    graphs = any(pattern is not None for pattern in job.patterns)
+    if lend is None or job.traced or graphs or not is_portable(job.plan):
         return kernel.evaluate(job, progress)
     tree = job.layers, job.sources, job.masks
     arrays = _owned(job, tree)
