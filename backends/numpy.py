@@ -186,11 +186,11 @@ def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     np.multiply(q1, q2, out=s)
     np.multiply(k, k, out=square)
     s -= square
-    np.maximum(s, 0, out=s)
+    np.abs(s, out=s)  # what rounding left below 0 is as little as what it left above
     np.sqrt(s, out=s)
     turned = np.arctan2(s, k, out=square)
     np.subtract(math.pi, turned, out=turned)
-    if not (q1.all() and q2.all()):
+    if min(float(q1.min(initial=1)), float(q2.min(initial=1))) == 0:
         np.copyto(turned, math.pi / 2, where=(q1 == 0) | (q2 == 0))
     moment = np.multiply(turned, k, out=empty(k.shape, k.dtype))
     moment += s
