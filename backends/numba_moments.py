@@ -54,18 +54,21 @@ def one_by_lanes(
 
 @compiled
 def one_by_many(
-    kind: int, k: Any, slope: Any, tangent: bool, a: int, q1: Any, two: Any, j: int, n: int
+    kind: int, k: Any, moment: Any, slope: Any, a: int, q1: Any, two: Any, j: int, n: int
 ) -> None:
     """Take one example against ``n`` neighbours; entries begin at ``a``, variances at ``j``."""
     for v in range(0, n - LANES + 1, LANES):
-        one_by_lanes(kind, k, slope, tangent, a + v, q1, two, j + v)
+        if kind == RECTIFIER:
+            found, rate = rectified(read(k, a + v), q1, read(two, j + v))
+        else:
+            found, rate = error_function(read(k, a + v), q1, read(two, j + v))
+        write(moment, a + v, found)
+        write(slope, a + v, rate)
     for i in range(n - n % LANES, n):
         if kind == RECTIFIER:
-            moment, rate = rectified(k[a + i], q1, two[j + i])
+            moment[a + i], slope[a + i] = rectified(k[a + i], q1, two[j + i])
         else:
-            moment, rate = error_function(k[a + i], q1, two[j + i])
-        k[a + i] = moment
-        slope[a + i] = rate * slope[a + i] if tangent else rate
+            moment[a + i], slope[a + i] = error_function(k[a + i], q1, two[j + i])
 
 
 @compiled
@@ -150,10 +153,7 @@ def _pairs(
         for a in range(rows1.size):
             for i in range(n1):
                 at, q, j = (a * n1 + i) * n2, one[rows1[a] * n1 + i], rows2[a] * n2
-                for v in range(0, n2, CHUNK):
-                    n = min(CHUNK, n2 - v)
-                    moment[at + v : at + v + n] = k[at + v : at + v + n]
-                    one_by_many(kind, moment, slope, False, at + v, q, two, j + v, n)
+                one_by_many(kind, k, moment, slope, at, q, two, j, n2)
         return
     # Several rows at a time, so that vectors are full however few examples there are.
     size = n1 * n2

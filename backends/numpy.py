@@ -135,13 +135,19 @@ def _pair_products(at: Place, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return matmul(at, a[:, None, :, :], np.swapaxes(b, 1, 2)[None, :, :, :])
 
 
+#: How far scores may lie apart for one of them to be subtracted from all, with no digit lost.
+NEAR = 4.0
+
+
 def _softmax(at: Place, scores: np.ndarray, hidden: np.ndarray | None = None) -> np.ndarray:
     if hidden is not None or not scores.size:
         return REFERENCE["softmax"](at, scores, hidden)
-    out = empty(scores.shape, scores.dtype)
-    np.subtract(scores, scores.max(axis=-1, keepdims=True), out=out)
+    out, top = empty(scores.shape, scores.dtype), scores.max()
+    if not top - scores.min() <= NEAR:
+        top = scores.max(axis=-1, keepdims=True)  # which takes longer than the exponentials
+    np.subtract(scores, top, out=out)
     np.exp(out, out=out)
-    out /= out.sum(axis=-1, keepdims=True)
+    out /= matmul(at, out, np.ones((out.shape[-1], 1), out.dtype))
     return out
 
 

@@ -24,7 +24,7 @@ from peers import peer_python
 from report import markdown
 
 RESULTS = Path(__file__).with_name("results")
-ON_CPU = ("numpy", "numpy+numba", "torch", "torch+numba", "jax")
+ON_CPU = ("numpy", "numpy+numba", "torch", "torch+numba", "jax", "jax+numba")
 
 
 def arguments() -> argparse.Namespace:

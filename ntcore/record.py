@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, TypeVar, dataclass_transform
 
 R = TypeVar("R", bound="Record")
+T = TypeVar("T")
 
 _ROLE = "ntcore"
 ARGUMENT = "ntcore argument"  # in the metadata of a field: what its constructor calls it
@@ -48,10 +49,10 @@ class Record:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and _key(self) == _key(other)
+        return self is other or (type(self) is type(other) and _key(self) == _key(other))
 
     def __hash__(self) -> int:
-        return hash(_key(self))
+        return _remembered(self, "_hash", lambda: hash(_key(self)))
 
     def __getstate__(self) -> dict[str, Any]:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
@@ -132,7 +133,7 @@ def iter_leaves(value: Any) -> Iterator[Any]:
 
 def skeleton(value: R) -> R:
     """Return the structure of a record: every leaf that has a value becomes ``PRESENT``."""
-    made: R = map_leaves(value, lambda _: PRESENT)
+    made: R = _remembered(value, "_skeleton", lambda: map_leaves(value, lambda _: PRESENT))
     return made
 
 
@@ -149,12 +150,25 @@ def _is_default(value: Any, default: Any) -> bool:
     return isinstance(value, simple) and type(value) is type(default) and value == default
 
 
+def _remembered(value: Record, name: str, make: Callable[[], T]) -> T:
+    """Return what follows from a record, which never changes, and keep it there."""
+    known: dict[str, Any] = value.__dict__
+    if name not in known:
+        known[name] = make()
+    found: T = known[name]
+    return found
+
+
 def _key(value: Any) -> Any:
     """Hashable stand-in for a value: plain values as they are, arrays by identity."""
     if isinstance(value, Record):
-        leaves, static = split(value)
-        return type(value), tuple(map(_key, leaves)), static
+        return _remembered(value, "_key", lambda: _key_of(value))
     if isinstance(value, tuple):
         return tuple(map(_key, value))
     plain = value is None or isinstance(value, (bool, int, float, complex, str, _Present))
     return value if plain else ("id", id(value))
+
+
+def _key_of(value: Record) -> Any:
+    leaves, static = split(value)
+    return type(value), tuple(map(_key, leaves)), static

@@ -21,7 +21,7 @@ def test_a_vector_is_as_many_numbers(kind, dtype):
     q1, q2 = k.dtype.type(1.0), np.ones(32, dtype)
     found, wanted = (k.copy(), np.ones(32, dtype)), (k.copy(), np.ones(32, dtype))
     with np.errstate(all="ignore"):
-        one_by_many(kind, *found, True, 0, q1, q2, 0, 32)
+        one_by_many(kind, k, *found, 0, q1, q2, 0, 32)
         alike(kind, *wanted, True, 0, np.full(32, q1), 0, q2, 0, 32)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=4 * np.finfo(dtype).eps, atol=0)
