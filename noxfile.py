@@ -30,6 +30,7 @@ EXTRAS = {
     "torch": "test,torch,test-torch",
     "cupy": "test,cupy",
     "numba": "test,strict,fast",
+    "lent": "test,jax,torch,fast",
 }
 
 # NumPy once more, where numba compiles its operations: what runs through them.
@@ -43,6 +44,10 @@ NUMBA = (
     "tests/test_tasks.py",
     "tests/test_vectors.py",
 )
+# The arrays of torch and JAX, where NumPy's backend computes with them by numba.
+LENT = ("tests/test_lent.py", "tests/test_reference.py")
+#: What a session runs on which library, where that is not everything on the one it is named after.
+PARTS = {"numba": [("numpy", NUMBA)], "lent": [("torch", LENT), ("jax", LENT)]}
 
 nox.needs_version = ">=2025.2.9"
 # Not uv: it does not read pip's configuration, and so on a machine where that offers a CPU build of
@@ -58,6 +63,7 @@ nox.options.sessions = [
     "tests-jax",
     "tests-torch",
     "tests-numba",
+    "tests-lent",
 ]
 
 CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))
@@ -107,9 +113,10 @@ def add_tests(backend: str) -> None:
         if backend == "cupy" and (reason := no_gpu()):
             session.skip(reason)
         install(session, EXTRAS[backend])
-        library, chosen = ("numpy", NUMBA) if backend == "numba" else (backend, ())
-        options = ("--backend", library, "--numprocesses", "1" if backend == "cupy" else "auto")
-        session.run("pytest", *options, *chosen, *session.posargs, env=ENVIRONMENT)
+        processes = "1" if backend == "cupy" else "auto"
+        for library, chosen in PARTS.get(backend, [(backend, ())]):
+            options = ("--backend", library, "--numprocesses", processes)
+            session.run("pytest", *options, *chosen, *session.posargs, env=ENVIRONMENT)
 
     tests.__doc__ = f"The test and conformance suites, on {backend} alone."
     nox.session(tests, name=f"tests-{backend}")

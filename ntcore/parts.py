@@ -29,7 +29,8 @@ from ntcore.sizing import budget
 from ntcore.source import Span
 from ntcore.staging import staged
 
-#: A tile holds at least as many pairs where there are: they lie side by side in memory.
+#: A tile holds at least as many pairs where there are: they lie side by side in memory. In a chain
+#: fewer take the place of as many.
 PAIRS = 64
 #: The same where parts are compiled: fewer pairs and larger parts, of which there are fewer to
 #: prepare. Parts of different sizes are compiled each for itself.
@@ -161,7 +162,7 @@ def make_program(job: Job) -> Program | Parts:
     if job.traced or job.at.backend.stage is not None:
         return whole if job.at.backend.sweep is None else _swept(job, whole)
     if job.at.backend.chain is not None:
-        roomy = _shared(job, whole, budget(job, chained=True))
+        roomy = _parts(job, whole, PAIRS, budget(job, chained=True))
         if roomy.chained:
             return roomy
     return _shared(job, whole, budget(job))
@@ -176,7 +177,11 @@ def program_within(job: Job, limit: int) -> Program | Parts:
 
 
 def _shared(job: Job, whole: Program, limit: int, most: int = PAIRS) -> Program | Parts:
-    pairs = max(1, min(most, job.counts[0] * job.counts[1]))
+    return _parts(job, whole, max(1, min(most, job.counts[0] * job.counts[1])), limit)
+
+
+def _parts(job: Job, whole: Program, pairs: int, limit: int) -> Program | Parts:
+    """Return parts of which so many pairs take no more than a number of bytes."""
     cut, needs = _shares(job, whole, pairs, limit)
     return whole if cut is None or len(needs) == 1 else Parts(job, cut, needs)
 
