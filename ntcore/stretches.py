@@ -29,8 +29,6 @@ Given = Mapping[int, tuple[Layout, Layout | None]]
 Drawn = Mapping[int, tuple[Layout, int]]
 #: What does less is as fast layer by layer.
 LEAST_STEPS = 3
-#: Fewer pairs of examples leave most of a vector empty.
-LEAST_PAIRS = 2
 #: Nonlinearities, and entries of the widest edge, that are worth a chain for what comes before rows
 #: of pairs meet: it takes them row by row.
 LEAST_APART, LEAST_ENTRIES = 2, 1 << 13
@@ -117,9 +115,7 @@ def affordable(at: Place, plan: Plan) -> bool:
 
 def can_play(at: Place, plan: Plan, company: Company) -> bool:
     """Whether chains are worth looking for."""
-    one, two = company.spans
-    enough = company.alone is not None or one.width * two.width >= LEAST_PAIRS
-    return company.plain and enough and affordable(at, plan)
+    return company.plain and affordable(at, plan)
 
 
 def find_stretch(

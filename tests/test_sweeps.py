@@ -27,7 +27,7 @@ def swept(backend, monkeypatch):
         return programs[-1]
 
     monkeypatch.setattr(kernel, "make_program", make)
-    with using(replace(backend.record, tile_bytes=lambda device: 1 << 12)):
+    with using(replace(backend.record, tile_bytes=lambda device: 1 << 12, lend=None)):
         yield programs
 
 
