@@ -9,16 +9,20 @@ import jax
 import numpy as np
 
 from ntcore.backend import Loan, Place
+from ntcore.backends.jax_stages import is_traced
 from ntcore.backends.numpy import BACKEND as HOST
-from ntcore.backends.numpy import HAS_NUMBA
+from ntcore.backends.numpy import is_compiled
 
 LENT = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def lend(at: Place, arrays: Sequence[jax.Array]) -> Loan | None:
-    """Return arrays as NumPy's, where numba makes its operations faster than those of XLA."""
+    """Return arrays as NumPy's, where numba makes its operations faster than those of XLA.
+
+    None where one is traced.
+    """
     on_cpu = getattr(at.device, "platform", None) == "cpu"
-    if not HAS_NUMBA or not on_cpu or at.dtype not in LENT:
+    if not on_cpu or at.dtype not in LENT or any(map(is_traced, arrays)) or not is_compiled():
         return None
     here = Place(HOST, np.dtype(at.dtype), "cpu")
     return Loan(here, [np.asarray(x) for x in arrays], _back(at.device))

@@ -36,8 +36,8 @@ def _rectified(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
 
 
 def _sides(k: Any, q1: Any, q2: Any) -> tuple[Any, Any]:
-    """Return ``g - |k|`` and ``g + |k|``; equal variances are g itself, to the last digit."""
-    g = xp.where(q1 == q2, q1, xp.sqrt(q1) * xp.sqrt(q2))
+    """Return ``g - |k|`` and ``g + |k|``; g of two equal variances is theirs, to the last digit."""
+    g = xp.where(q1 == q2, (q1 + q2) / 2, xp.sqrt(q1) * xp.sqrt(q2))
     return xp.maximum(g - xp.abs(k), 0), g + xp.abs(k)
 
 

@@ -92,7 +92,7 @@ def fence(call: Callable[[Any], Any], given: Any) -> Any:
 
     def nan(slim: Any) -> Any:
         found = jax.eval_shape(inside, slim)
-        return jax.tree.map(lambda s: xp.full(s.shape, xp.nan).astype(s.dtype), found)
+        return jax.tree.map(_unknown, found)
 
     def fenced(given: Any) -> Any:
         slim, first = _slim(given), largest.reshape(-1)[0]
@@ -101,12 +101,25 @@ def fence(call: Callable[[Any], Any], given: Any) -> Any:
     return jax.lax.platform_dependent(given, cpu=fenced, default=call)
 
 
+def _unknown(like: Any) -> Any:
+    """Return an array of NaN, in both parts of complex numbers."""
+    is_complex = xp.issubdtype(like.dtype, xp.complexfloating)
+    nan = complex(np.nan, np.nan) if is_complex else np.nan
+    return xp.full(like.shape, nan).astype(like.dtype)
+
+
+#: The data types that complex numbers are made of.
+PARTS = (np.float32, np.float64)
+
+
 def together(fn: Callable[..., tuple[Any, Any]], args: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return both arrays of ``fn(*args)``, which are of one shape, computed in one loop.
 
     XLA on the CPU gives every array a loop of its own, and stores what is on the way to two of
     them; one array of complex numbers is both.
     """
+    if jax.eval_shape(fn, *args)[0].dtype not in PARTS:
+        return fn(*args)
 
     def packed(given: tuple[Any, ...]) -> Any:
         return jax.lax.complex(*fn(*given))

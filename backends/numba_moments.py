@@ -35,8 +35,8 @@ from ntcore.ops import REFERENCE
 RECTIFIER, ERROR_FUNCTION, GELU, WAVES, BELL, NORMALIZED = range(6)
 
 
-# Moments are written over what they are of: a loop from one array to itself reads and writes at one
-# place, and a chain keeps half as much in cache.
+# In chains moments are written over what they are of: a loop from one array to itself reads and
+# writes at one place, and a chain keeps half as much in cache.
 
 
 @inlined

@@ -147,7 +147,7 @@ def _softmax(at: Place, scores: np.ndarray, hidden: np.ndarray | None = None) ->
         top = scores.max(axis=-1, keepdims=True)  # which takes longer than the exponentials
     np.subtract(scores, top, out=out)
     np.exp(out, out=out)
-    out /= matmul(at, out, np.ones((out.shape[-1], 1), out.dtype))
+    out /= out.sum(axis=-1, keepdims=True)
     return out
 
 
@@ -192,7 +192,7 @@ def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     np.multiply(q1, q2, out=s)
     np.multiply(k, k, out=square)
     s -= square
-    np.abs(s, out=s)  # what rounding left below 0 is as little as what it left above
+    np.maximum(s, 0, out=s)
     np.sqrt(s, out=s)
     turned = np.arctan2(s, k, out=square)
     np.subtract(math.pi, turned, out=turned)
@@ -262,6 +262,11 @@ def _chain_runner() -> Callable[..., Any] | None:
     except ImportError:
         return None
     return run
+
+
+def is_compiled() -> bool:
+    """Whether numba compiles chains, here and now."""
+    return HAS_NUMBA and _chain_runner() is not None
 
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None

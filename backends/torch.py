@@ -75,9 +75,9 @@ def _tile_bytes(device: Any) -> int:
 
 
 def _workers(device: Any) -> int:
-    """Transformations of ``torch.func`` are under way in the thread that began them alone."""
-    on_cpu = torch.device(device).type == "cpu"
-    return HOST.workers("cpu") if on_cpu and not is_transforming() else 1
+    """Transformations, and a mode of inference, are those of the thread that began them alone."""
+    alone = is_transforming() or torch.is_inference_mode_enabled()
+    return 1 if alone or torch.device(device).type != "cpu" else HOST.workers("cpu")
 
 
 def _matmul(at: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

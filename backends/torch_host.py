@@ -21,7 +21,7 @@ from ntcore.backends.numpy import BACKEND as HOST
 LENT = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
-class NotPlain(Exception):
+class _NotPlain(Exception):
     """A tensor whose numbers NumPy may not take."""
 
 
@@ -31,18 +31,22 @@ def lend(at: Place, tensors: Sequence[torch.Tensor]) -> Loan | None:
         return None
     try:
         arrays = [_as_numpy(x) for x in tensors]
-    except NotPlain:
+    except _NotPlain:
         return None
-    return Loan(Place(HOST, LENT[at.dtype], "cpu"), arrays, torch.from_numpy)
+    return Loan(Place(HOST, LENT[at.dtype], "cpu"), arrays, _back)
+
+
+def _back(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(x if x.flags.writeable else x.copy())
 
 
 def _as_numpy(x: torch.Tensor) -> Any:
     """Return the memory of a tensor."""
     if x.device.type != "cpu" or x.requires_grad:
-        raise NotPlain
+        raise _NotPlain
     if forward_ad.unpack_dual(x).tangent is not None:
-        raise NotPlain
+        raise _NotPlain
     try:
         return x.numpy()
     except (RuntimeError, TypeError) as error:  # a transformation follows it, or it is sparse
-        raise NotPlain from error
+        raise _NotPlain from error

@@ -22,7 +22,10 @@ def _compared(bench: Bench, case: Case, inputs: tuple, condition: str) -> Measur
     if reference is None:
         return
     x1, x2 = (x.astype(bench.dtype) for x in inputs)
-    got = bench.kernel(case.network, x1, x2)
+    alone = bench.alone().kernel(case.network, x1, x2)
+    lent = alone if bench.record.lend is None else bench.kernel(case.network, x1, x2)
     want = reference.kernel(case.network, x1, x2)
     for name, x in want.items():
-        yield close(f"{name}, {condition} inputs", got[name], x, condition, bench.dtype)
+        yield close(f"{name}, {condition} inputs", alone[name], x, condition, bench.dtype)
+        if lent is not alone:
+            yield close(f"{name}, lent {condition} inputs", lent[name], x, condition, bench.dtype)

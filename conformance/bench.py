@@ -99,8 +99,12 @@ class Bench:
         arrays = {name: getattr(found, name) for name in FIELDS}
         return {name: self.numpy(x) for name, x in arrays.items() if x is not None}
 
+    def alone(self) -> Bench:
+        """Return the same bench computing with the library's own operations, and no others."""
+        return self.with_record(lend=None)
+
     def layer_by_layer(self, **changes: Any) -> Bench:
-        """Return the same bench computing every layer by itself, on the library's own arrays."""
+        """Return the same, and every layer by itself."""
         return self.with_record(stage=None, chain=None, lend=None, **changes)
 
     def with_record(self, **changes: Any) -> Bench:

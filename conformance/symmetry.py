@@ -19,6 +19,7 @@ APART = {0, 2, 4}
 
 def check(bench: Bench, case: Case) -> Measures:
     """Compare ``x2=None``, ``x2=x1``, the transpose, the spectrum and the diagonal."""
+    bench = bench.alone()
     if case.shape1 == case.shape2:
         rows = COMPILED if bench.compiles else EAGER
         x = take(hard(case.shape1), case.shape1, rows)

@@ -17,7 +17,7 @@ EAGER, COMPILED = (1, 1 << 15, 1 << 30), (1,)
 
 def check(bench: Bench, case: Case) -> Measures:
     """Compare tiles of several sizes, two halves of a batch, and two runs of one plan."""
-    bench = bench.with_record(lend=None)  # whose tiles would be those of another backend
+    bench = bench.alone()
     sizes, (n1, n2) = (COMPILED, (3, 3)) if bench.compiles else (EAGER, (4, 3))
     x1, x2 = generic(case.shape1, n1, 1), generic(case.shape2, n2, 2)
     for second, what in ((x2, "x1, x2"), (None, "x1 alone")):

@@ -133,7 +133,7 @@ class Backend:
         or that of many as one where it is ``whole``.
     together : callable or None
         ``(fn, args) -> (array, array)``: both arrays of ``fn(*args)``, which are of one shape, in
-        one compiled loop; needed where there is ``stage``.
+        one compiled loop.
     sweep : callable or None
         ``(fns, args) -> list``: call functions, which are hashable and may differ in what they
         read of static tables, one after the other in one compiled loop.

@@ -116,7 +116,7 @@ def _enter_arrays(network: Record, x1: Tree, x2: Tree, extras: Extras) -> Entere
     second = first if x2 is None else leaves_of(x2)
     graphs = arrays_in(extras.pattern)
     at = place_of(map(values_of, (*first, *second)), (*iter_leaves(network), *graphs))
-    traced = any(map(_is_traced(at), (*map(values_of, (*first, *second)), *graphs)))
+    traced = any(map(_is_traced(at), (*iter_leaves((*first, *second)), *graphs)))
     held1 = [_held(at, "x1", x, extras.mask_constant, traced) for x in first]
     held2 = held1
     if x2 is not None:
@@ -164,10 +164,7 @@ def _known(at: Place, verdict: Array) -> bool | None:
 
 
 def _check_finite(at: Place, name: str, x: Array, traced: bool) -> None:
-    if traced or 0 in x.shape:
-        return
-    xp = at.xp
-    if _known(at, xp.isfinite(xp.max(x)) & xp.isfinite(xp.min(x))) is False:
+    if not traced and _known(at, at.xp.all(at.xp.isfinite(x))) is False:
         raise NotFiniteError(
             f"{name} holds NaN or infinity, and so would the kernel; remove or replace those "
             "examples first."
@@ -189,8 +186,11 @@ def _equal(at: Place, first: Any, second: Any, traced: bool) -> bool:
     def equal(a: Array, b: Array) -> bool | None:
         return _known(at, at.xp.all(a == b))
 
+    def one(x: Array) -> Array:
+        return x[:1, ...] if x.ndim else x
+
     # As a rule the first examples will do.
-    return all(equal(a[:1, ...], b[:1, ...]) and equal(a, b) for a, b in pairs)
+    return all(equal(one(a), one(b)) and equal(a, b) for a, b in pairs)
 
 
 def _ordered(
@@ -222,7 +222,7 @@ def _enter_kernels(network: Record, tree: Tree, extras: Extras) -> Entered:
     masks = tuple(mask_of(at, k, 1) for k in kernels), tuple(mask_of(at, k, 2) for k in kernels)
     known = Inputs(one, two, (int(n1), int(n2)), same, traits, drawn=False)
     inputs = _say_masked(known, masks)
-    traced = any(map(_is_traced(at), (*arrays, *graphs)))
+    traced = any(map(_is_traced(at), (*iter_leaves(tuple(kernels)), *graphs)))
     sources = tuple(Given(forwards(k)) for k in kernels)
     has_cov2 = not same or any(k.cov2 is not None for k in kernels)
     return Entered(inputs, at, sources, traced, has_cov2, masks, extras.pattern)

@@ -63,8 +63,9 @@ class Whole:
             below = program.enter(*company.spans, company)
             if has_two_ends(self.plan):
                 end = Ending(self.at, self.plan, self.diagonal)
-                together = self.at.backend.require("together", "computing two kernels in one loop")
-                return {self.plan.output_edges[0]: together(end, (layers, below, company))}
+                together, given = self.at.backend.together, (layers, below, company)
+                both = end(*given) if together is None else together(end, given)
+                return {self.plan.output_edges[0]: both}
             return program.arrays([program.go_on(below, company)], company)
         alone = Alone(self.at, company.besides, company.spans, kept=dict(self.kept))
         program.run(*company.spans, alone)

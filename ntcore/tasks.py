@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -70,6 +70,14 @@ def in_order(
             shared.stop()
 
 
+@dataclass(eq=False)
+class _Asked(Generic[S, T]):
+    """A task, and its result when it is there."""
+
+    task: S
+    future: Future[T] = field(default_factory=Future)
+
+
 class _Shared(Generic[S, T]):
     """Tasks that helpers compute, and who asks for their results whenever these are not there."""
 
@@ -77,7 +85,7 @@ class _Shared(Generic[S, T]):
         self, pool: ThreadPoolExecutor, threads: int, compute: Callable[[S], T], tasks: Iterator[S]
     ) -> None:
         self._pool, self._threads, self._compute, self._tasks = pool, threads, compute, tasks
-        self._waiting: deque[list[Any]] = deque()  # tasks and their futures
+        self._waiting: deque[_Asked[S, T]] = deque()
 
     def results(self) -> Generator[tuple[S, T], None, None]:
         """Yield every task with its result."""
@@ -85,55 +93,61 @@ class _Shared(Generic[S, T]):
             self._hand_out()
             if not self._waiting:
                 return
-            if self._waiting[0][1].done() or not self._take_on():
-                yield _first(self._waiting)
+            if self._waiting[0].future.done() or not self._take_on():
+                yield self._first()
 
     def stop(self) -> None:
         """Wait for what is being computed, and give up the rest."""
-        wait([future for _, future in self._waiting if not future.cancel()])
+        wait([each.future for each in self._waiting if not each.future.cancel()])
         self._waiting.clear()
 
     def _hand_out(self) -> None:
         """Leave each helper a task for when it has finished its own."""
-        most = 2 * (self._threads - 1)
-        while sum(not future.done() for _, future in self._waiting) < most and self._next():
-            run = copy_context().run
-            self._waiting[-1][1] = self._pool.submit(run, self._compute, self._waiting[-1][0])
+        most, run = 2 * (self._threads - 1), self._compute
+        while sum(not each.future.done() for each in self._waiting) < most:
+            asked = self._next()
+            if asked is None:
+                return
+            asked.future = self._pool.submit(copy_context().run, run, asked.task)
 
     def _take_on(self) -> bool:
         """Compute a task here that nobody has begun; return whether there was one."""
-        found = self._waiting[-1] if self._next() else None
-        if found is None:
-            begun = (each for each in reversed(self._waiting) if each[1].cancel())
-            found = next(begun, None)
-        if found is None:
+        asked = self._next() or self._taken_back()
+        if asked is None:
             return False
-        found[1] = Future()
-        _here.at_work = True
+        asked.future = Future()
+        before, _here.at_work = _here.at_work, True
         try:
-            found[1].set_result(copy_context().run(self._compute, found[0]))
+            asked.future.set_result(copy_context().run(self._compute, asked.task))
         except Exception as error:
-            found[1].set_exception(error)
+            asked.future.set_exception(error)
         finally:
-            _here.at_work = False
+            _here.at_work = before
+            del asked  # an error refers to this frame, which is not to refer to the error
         return True
 
-    def _next(self) -> bool:
+    def _next(self) -> _Asked[S, T] | None:
         """Take the next task, unless there is none or too many are waiting to be asked for."""
         if len(self._waiting) > 2 * self._threads:
-            return False
+            return None
         for task in self._tasks:
-            self._waiting.append([task, Future()])
-            return True
-        return False
+            self._waiting.append(_Asked(task))
+            return self._waiting[-1]
+        return None
 
+    def _taken_back(self) -> _Asked[S, T] | None:
+        """Take back the last task that no helper has begun."""
+        for asked in reversed(self._waiting):
+            if asked.future.cancel():
+                return asked
+        return None
 
-def _first(waiting: deque[list[Any]]) -> tuple[Any, Any]:
-    """Wait for the first result, and take it."""
-    task, future = waiting[0]
-    try:
-        result = future.result()
-    finally:
-        del future  # an error refers to this frame, which is not to refer to the error
-    waiting.popleft()
-    return task, result
+    def _first(self) -> tuple[S, T]:
+        """Wait for the first result, and take it."""
+        asked = self._waiting[0]
+        try:
+            found = asked.task, asked.future.result()
+        finally:
+            del asked  # as above
+        self._waiting.popleft()
+        return found

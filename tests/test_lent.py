@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,11 @@ def test_memory_is_shared_both_ways(lender: Library) -> None:
 
 
 def test_a_result_stays_what_it_was(lender: Library) -> None:
-    net, x1, x2 = NETS["pooled"], lender.asarray(X1), lender.asarray(X2)
-    first = net.kernel_fn(x1, x2, "ntk")
+    net, x1, x2 = NETS["whole"], lender.asarray(X1), lender.asarray(X2)
+    first = net.kernel_fn(x1, x2, "ntk")  # one tile, large enough for its memory to be used again
     before = np.array(lender.to_numpy(first))
     for _ in range(5):
-        net.kernel_fn(2 * x2, x1, "ntk")
+        net.kernel_fn(2 * x1, x2, "ntk")
     assert np.array_equal(lender.to_numpy(first), before)
 
 
@@ -90,6 +91,28 @@ def test_masks_come_back(lender: Library) -> None:
     assert lender.record.owns(found.mask1)
     assert np.array_equal(lender.to_numpy(found.mask1), theirs.mask1)
     assert np.array_equal(lender.to_numpy(found.nngp), theirs.nngp)
+
+
+def test_kernels_are_lent_too(lender: Library) -> None:
+    below, above = stax.serial(*CONV), stax.serial(stax.Relu(), stax.GlobalAvgPool())
+    passed = below.kernel_fn(lender.asarray(X1), lender.asarray(X2))
+    found = above.kernel_fn(passed, get="ntk")
+    want = stax.serial(below, above).kernel_fn(X1, X2, "ntk")
+    assert lender.record.owns(found)
+    assert np.allclose(lender.to_numpy(found), want, rtol=1e-13, atol=0)
+
+
+def test_a_tangent_kernel_may_be_followed_alone(lender: Library) -> None:
+    below, above = stax.serial(*CONV), stax.serial(stax.Relu(), stax.GlobalAvgPool())
+    k = below.kernel_fn(lender.asarray(X1), None)
+
+    def total_of(ntk: Any) -> Any:
+        return lender.xp.sum(above.kernel_fn(k.replace(ntk=ntk), get="ntk"))
+
+    value, pull = lender.record.vjp(total_of, k.ntk)
+    (slope,) = pull(lender.xp.ones_like(value))
+    constant = total_of(0 * k.ntk)  # the rest is linear
+    assert np.isclose(float(lender.xp.sum(slope * k.ntk)), float(value) - float(constant))
 
 
 def test_weights_are_lent_too(lender: Library) -> None:
@@ -141,8 +164,26 @@ def test_half_precision_is_not_lent(backend: Library) -> None:
     record_, half = backend.record, getattr(backend.xp, "bfloat16", None)
     if record_.lend is None or half is None:
         pytest.skip("lends nothing, or has no short numbers")
-    x = backend.xp.zeros((2, 3), dtype=half)
+    x = backend.xp.astype(backend.asarray(X1.reshape(5, -1)), half)
     assert lent(backend, x) is None
+    net = stax.serial(stax.Dense(3), stax.Relu(), stax.Dense(1))
+    found = net.kernel_fn(x, None, ("nngp", "ntk"))
+    want = net.kernel_fn(X1.reshape(5, -1), None, ("nngp", "ntk"))
+    for a, b in zip(found, want, strict=True):
+        assert a.dtype == half
+        wide = backend.to_numpy(backend.xp.astype(a, backend.xp.float32))
+        assert np.allclose(wide, b, rtol=0.1)
+
+
+def test_what_cannot_be_written_to_is_copied_without_a_warning(lender: Library) -> None:
+    x = X1.copy()
+    x[0, 0] = 100.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = stax.Flatten().kernel_fn(lender.asarray(x), None, mask_constant=100.0)
+    want = stax.Flatten().kernel_fn(x, None, mask_constant=100.0)
+    assert not want.mask1.flags.writeable
+    assert np.array_equal(lender.to_numpy(found.mask1), want.mask1)
 
 
 def test_the_host_lends_nothing() -> None:

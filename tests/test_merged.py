@@ -14,6 +14,7 @@ from ntcore.merged import has_two_ends, merges
 TOLERANCE = 64 * np.finfo(np.float32).eps
 RNG = np.random.default_rng(5)
 X1, X2 = RNG.standard_normal((5, 7)), RNG.standard_normal((4, 7))
+BOTH = ("nngp", "ntk")
 
 NETS: dict[str, Any] = {
     "two layers": stax.serial(stax.Dense(8, 1.3, 0.2), stax.Relu(), stax.Dense(1)),
@@ -78,6 +79,31 @@ def test_derivatives_of_both_kernels_in_weights_and_inputs(compiled: Library) ->
     moved = (compiled.asarray(X1 + s * along, "float32") for s in (step, -step))
     ends = [float(total(std, each)) for each in moved]
     assert np.isclose((slopes * along).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-2)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_both_kernels_are_nan_where_a_number_is(start: int, compiled: Library) -> None:
+    x = X1.copy()
+    x[0, start] = np.nan
+    fn = compiled.record.jit(lambda a: tuple(NETS["two layers"].kernel_fn(a, None, BOTH)))
+    for k in fn(compiled.asarray(x, "float32")):
+        assert np.isnan(compiled.to_numpy(k)[0]).all()
+
+
+def test_second_derivatives_between_equal_variances(compiled: Library) -> None:
+    r"""The moment is :math:`\frac{1}{2 \pi} \sqrt{q_1 q_2}` where the covariance is 0."""
+    q = compiled.asarray(np.ones(1), "float32")
+
+    def slope(q1: Any) -> Any:
+        def moment(q2: Any) -> Any:
+            return compiled.record.fused["rectifier"](None, 0 * q, q1, q2)[0]
+
+        value, pull = compiled.record.vjp(moment, q)
+        return pull(compiled.xp.ones_like(value))[0]
+
+    value, pull = compiled.record.vjp(slope, q)
+    found = compiled.to_numpy(pull(compiled.xp.ones_like(value))[0])
+    assert np.isclose(found, 1 / (8 * np.pi), rtol=1e-5)
 
 
 def test_only_layers_without_neighbours_are_merged_and_end_twice() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +31,7 @@ X = np.random.default_rng(0).standard_normal((1500, 6))
 
 
 def names(task: int) -> tuple[int, str]:
+    time.sleep(0.002)  # so that nobody is done before the others have begun
     return task, threading.current_thread().name
 
 
@@ -34,7 +39,7 @@ def test_results_come_in_order_from_threads_that_stay():
     first, second = (list(in_order(TWO, names, range(20), 20)) for _ in range(2))
     assert [task for task, _ in first] == [found for _, (found, _) in first] == list(range(20))
     used = {name for _, (_, name) in first + second}
-    assert len(used) <= 2 and used & {threading.current_thread().name}
+    assert len(used) == 2 and threading.current_thread().name in used
 
 
 def test_tasks_of_a_task_run_where_it_runs():
@@ -55,6 +60,25 @@ def test_an_error_ends_the_tasks_and_leaves_the_threads():
     with pytest.raises(ValueError, match="task 3"):
         list(in_order(TWO, fail, range(50), 50))
     assert [x for _, x in in_order(TWO, abs, range(9), 9)] == list(range(9))
+
+
+def test_an_error_is_gone_when_it_was_seen():
+    class Large:
+        pass
+
+    def fail(task):
+        here = Large()
+        kept.append(weakref.ref(here))
+        raise ValueError(f"task {task}")
+
+    kept: list[weakref.ref[Any]] = []
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            list(in_order(TWO, fail, range(6), 6))
+        assert kept and all(each() is None for each in kept)
+    finally:
+        gc.enable()
 
 
 def test_who_stops_early_leaves_nothing_running():

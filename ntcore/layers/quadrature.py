@@ -34,8 +34,8 @@ class Quadrature(Elementwise):
     """Role of functions whose moments are integrated: they give ``fn`` and ``derivative``.
 
     A result that is not as good as asked for comes with an
-    :class:`~ntcore.errors.AccuracyWarning`. In a library that compiles, as JAX, and where values
-    are not known, one rule serves all variances; it is good to 1e-8 up to variances of about 12
+    :class:`~ntcore.errors.AccuracyWarning`. In a library that compiles, as JAX without numba, and
+    where values are not known, one rule serves all variances; it is good to 1e-8 up to those of about 12
     for ``Tanh``, of 30 and more for the others, and nothing can be said about it inside a function
     that the caller compiles.
 
