@@ -35,9 +35,9 @@ class Quadrature(Elementwise):
 
     A result that is not as good as asked for comes with an
     :class:`~ntcore.errors.AccuracyWarning`. In a library that compiles, as JAX without numba, and
-    where values are not known, one rule serves all variances; it is good to 1e-8 up to those of about 12
-    for ``Tanh``, of 30 and more for the others, and nothing can be said about it inside a function
-    that the caller compiles.
+    where values are not known, one rule serves all variances; it is good to 1e-8 for those up to
+    about 12 for ``Tanh``, of 30 and more for the others, and nothing can be said about it inside a
+    function that the caller compiles.
 
     Attributes
     ----------
