@@ -9,6 +9,8 @@ import torch
 from torch.autograd import forward_ad
 
 from ntcore.backend import Place
+from ntcore.backends.numpy import BACKEND as HOST
+from ntcore.backends.torch_host import lend
 from ntcore.backends.torch_pullback import is_transforming
 from ntcore.ops import REFERENCE, residual
 
@@ -28,6 +30,15 @@ def rectifier(at: Place, k: torch.Tensor, q1: torch.Tensor, q2: torch.Tensor) ->
     return _reference(at, *given)
 
 
+def _of_plain(at: Place, *given: torch.Tensor) -> Both:
+    """Both moments by NumPy's backend, where it may take the tensors."""
+    loan = lend(at, given)
+    if loan is None:
+        return _reference(at, *given)
+    moment, slope = HOST.fused["rectifier"](loan.at, *loan.arrays)
+    return loan.back(moment), loan.back(slope)
+
+
 def _is_dual(x: torch.Tensor) -> bool:
     return forward_ad.unpack_dual(x).tangent is not None
 
@@ -45,7 +56,7 @@ class _Rectifier(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, at: Place, *given: torch.Tensor) -> Both:
         """Return both moments."""
-        moment, slope = _reference(at, *(x.detach() for x in given))
+        moment, slope = _of_plain(at, *(x.detach() for x in given))
         ctx.at = at
         ctx.save_for_backward(*given, slope)
         ctx.set_materialize_grads(False)
