@@ -27,7 +27,7 @@ def rectifier(at: Place, k: torch.Tensor, q1: torch.Tensor, q2: torch.Tensor) ->
     if own and not is_transforming() and not any(map(_is_dual, given)):
         found: Both = _Rectifier.apply(at, *given)
         return found
-    return _reference(at, *given)
+    return _of_plain(at, *given)
 
 
 def _of_plain(at: Place, *given: torch.Tensor) -> Both:
