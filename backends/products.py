@@ -35,14 +35,9 @@ class Turns:
         self._one_by_one, self._counting = threading.Lock(), threading.Lock()
         self._calls, self._limit = 0, ExitStack()
 
-    @property
-    def are_needless(self) -> bool:
-        """Whether every product stays on the thread that asks for it."""
-        return self._calls > 0
-
     def taken(self) -> AbstractContextManager[Any]:
-        """Return the context of one product."""
-        return nullcontext() if self.are_needless else self._one_by_one
+        """Return the context of one product; none where all stay on the threads that ask."""
+        return nullcontext() if self._calls else self._one_by_one
 
     @contextmanager
     def on_one_thread(self, blas: Any) -> Iterator[None]:
@@ -84,7 +79,7 @@ def side_by_side(threads: int) -> Iterator[None]:
         yield
 
 
-def width_of(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+def _width_of(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     """Return how many columns a block of a product has; 0 where all columns are one product."""
     if min(len(a), len(b)) < 2:
         return 0
@@ -94,7 +89,7 @@ def width_of(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 def matmul(at: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Blocks of columns on this thread where there are few rows, else one product on all cores."""
-    width = width_of(a.shape, b.shape)
+    width = _width_of(a.shape, b.shape)
     if not width or a.dtype != b.dtype:
         with TURNS.taken():
             return np.matmul(a, b)
