@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ from ntcore.result import Kernel
 BLOCKS = ("nngp", "ntk")
 FIELDS = ("nngp", "ntk", "cov1", "cov2")
 EVERYTHING = Options(ntk=True, cov=True)
+
+
+@cache
+def _without_loans(record: Backend) -> Backend:
+    """Return a backend that lends nothing, always the same one, as compilations depend on it."""
+    return replace(record, lend=None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,12 @@ class Bench:
 
     def alone(self) -> Bench:
         """Return the same bench computing with the library's own operations, and no others."""
-        return self.with_record(lend=None)
+        return self._of(_without_loans(self.record)) if self.lends else self
+
+    @property
+    def lends(self) -> bool:
+        """Whether another backend computes kernels of the library's arrays."""
+        return self.record.lend is not None and self.record.lend(self.place, ()) is not None
 
     def layer_by_layer(self, **changes: Any) -> Bench:
         """Return the same, and every layer by itself."""
@@ -109,7 +121,9 @@ class Bench:
 
     def with_record(self, **changes: Any) -> Bench:
         """Return the bench with a variant of its backend, such as one with other tiles."""
-        record = replace(self.record, **changes)
+        return self._of(replace(self.record, **changes))
+
+    def _of(self, record: Backend) -> Bench:
         return replace(self, library=replace(self.library, record=record))
 
     def reference(self) -> Bench | None:

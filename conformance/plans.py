@@ -99,6 +99,7 @@ def exact(bench: Bench, case: Case) -> Measures:
     plan = plan_of(case.network, case.shape1, case.shape2, LEAST)
     if any(step.regroups for step in plan.steps):
         return
+    bench = bench.layer_by_layer()
     for number, edge in enumerate(plan.edges):
         if number in leaves_of(plan.outputs) or edge.cross is None:
             continue
