@@ -108,18 +108,14 @@ def _unknown(like: Any) -> Any:
     return xp.full(like.shape, nan).astype(like.dtype)
 
 
-#: The data types that complex numbers are made of.
-PARTS = (np.float32, np.float64)
-
-
 def together(fn: Callable[..., tuple[Any, Any]], args: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return both arrays of ``fn(*args)``, which are of one shape, computed in one loop.
 
     XLA on the CPU gives every array a loop of its own, and stores what is on the way to two of
     them; one array of complex numbers is both.
     """
-    if jax.eval_shape(fn, *args)[0].dtype not in PARTS:
-        return fn(*args)
+    if jax.eval_shape(fn, *args)[0].dtype not in (np.float32, np.float64):
+        return fn(*args)  # there are complex numbers of these alone
 
     def packed(given: tuple[Any, ...]) -> Any:
         return jax.lax.complex(*fn(*given))
