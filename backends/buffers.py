@@ -24,6 +24,8 @@ LEAST = 1 << 15
 MOST = 1 << 27
 #: Bytes of which the address of an array is a multiple, where it is not to be copied.
 ALIGNMENT = 64
+#: Bytes of the largest block that glibc keeps when it is freed, a few pages below 32 MiB.
+MOST_FREED = (1 << 25) - (1 << 14)
 #: What refers to a block that nobody uses: the list, the loop over it and the call that counts.
 IDLE = 3
 
@@ -68,6 +70,15 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     whole = np.empty(size + ALIGNMENT, np.uint8)
     start = -whole.ctypes.data % ALIGNMENT
     return whole[start : start + size].view(dtype).reshape(shape)
+
+
+def keep_what_is_freed() -> None:
+    """Let the C library keep as much of what others free as it ever does.
+
+    glibc returns memory to the system unless it has seen a block as large freed before
+    (mallopt(3), M_MMAP_THRESHOLD): this is one of the largest.
+    """
+    np.empty(MOST_FREED, np.uint8)
 
 
 def _block(size: int) -> np.ndarray:

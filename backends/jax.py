@@ -11,6 +11,7 @@ import jax.numpy as xp
 import numpy as np
 
 from ntcore.backend import Backend, Linalg
+from ntcore.backends.buffers import keep_what_is_freed
 from ntcore.backends.jax_host import lend
 from ntcore.backends.jax_modules import adapt
 from ntcore.backends.jax_moments import rectifier
@@ -69,7 +70,16 @@ def _alike(device: Any) -> list[Any]:
 
 
 def _tile_bytes(device: Any) -> int:
-    return 1 << 22 if getattr(device, "platform", "cpu") == "cpu" else 1 << 28
+    return 1 << 22 if _is_host(device) else 1 << 28
+
+
+def _most_bytes(device: Any) -> float:
+    """A compiled call takes about four blocks at once; what is freed is kept up to 32 MiB."""
+    return 1 << 23 if _is_host(device) else math.inf
+
+
+def _is_host(device: Any) -> bool:
+    return bool(getattr(device, "platform", "cpu") == "cpu")
 
 
 def _matmul(at: Any, a: Any, b: Any) -> Any:
@@ -184,6 +194,7 @@ def _takes(fn: Any, args: tuple[Any, ...]) -> float:
     return 0.0 if found is None else float(found.temp_size_in_bytes + found.output_size_in_bytes)
 
 
+keep_what_is_freed()
 BACKEND = Backend(
     library="jax",
     namespace=xp,
@@ -201,6 +212,7 @@ BACKEND = Backend(
     key=jax.random.PRNGKey,
     alike=_alike,
     tile_bytes=_tile_bytes,
+    most_bytes=_most_bytes,
     mutable=False,
     lend=lend,
     write=_write,

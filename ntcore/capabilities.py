@@ -6,6 +6,7 @@ is ``None``; it never compares names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -100,6 +101,9 @@ class Backend:
         ``device -> list of device``: those of its kind that can be used now, itself included.
     tile_bytes : callable
         ``device -> int``, the bytes that one block of a tile should take.
+    most_bytes : callable
+        ``device -> float``, the bytes of a block beyond which the memory of a tile is the system's
+        again after every call.
     workers : callable
         ``device -> int``, how many threads may work on tiles at once.
     side_by_side : callable
@@ -190,6 +194,7 @@ class Backend:
     split: Callable[[Any, int], list[Any]]
     is_rng: Callable[[object], bool]
     tile_bytes: Callable[[Any], int]
+    most_bytes: Callable[[Any], float] = lambda device: math.inf
     is_followed: Callable[[Array], bool] = lambda x: False
     workers: Callable[[Any], int] = lambda device: 1
     side_by_side: Callable[[int], AbstractContextManager[None]] = lambda threads: nullcontext()

@@ -44,6 +44,7 @@ def budget(job: Job, chained: bool = False, merged: bool = False) -> int:
     dense = any(edge.dense for edge in job.plan.edges)
     usual = job.at.backend.tile_bytes(job.at.device)
     usual *= CHAINED if chained else MULTIPLIED if dense else 1
+    usual = int(min(usual, job.at.backend.most_bytes(job.at.device)))
     if merged and not dense:
         usual = max(usual, MERGED)
     if job.plan.options.memory_budget is None or job.traced:
