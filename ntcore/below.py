@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ntcore.backend import Array, Place
+from ntcore.company import Company
 from ntcore.layers.base import Layer
+from ntcore.listing import crossed
 from ntcore.moments import Context, Moments
-from ntcore.moves import Company, Move, push
+from ntcore.moves import Move, push
 from ntcore.plan import Plan
 from ntcore.program import Job, Program
 from ntcore.source import Enter, Source, Span
@@ -38,6 +40,8 @@ class Held:
 class Below:
     """The layers that lead to a part of an edge, which a backend may compile as one.
 
+    The plan, and the circumstances of the layer that takes the part, are those of a list of pairs.
+
     Attributes
     ----------
     at : Place
@@ -61,13 +65,13 @@ class Below:
     def __call__(
         self, layers: tuple[Layer, ...], arrays: dict[int, Arrays], company: Company
     ) -> Moments:
-        """Push the arrays of one tile through all layers."""
+        """Push the arrays of one tile through all layers; its company is that of a list."""
         sources: dict[int, Source] = {
             edge: Held(arrays[edge], enter) for edge, enter in self.enters
         }
         job = Job(self.plan, layers, sources, self.at, (0, 0), False, True, frozenset())
-        below = Program(job, "cross").run(NOWHERE, NOWHERE, company)[self.edge]
-        if self.pool is None:
-            return below
-        step, ctx = self.pool
-        return push(Move(ctx, layers[step], (self.edge,), -1, ()), below)
+        found = Program(job, "cross").run(NOWHERE, NOWHERE, company)[self.edge]
+        if self.pool is not None:
+            step, ctx = self.pool
+            found = push(Move(ctx, layers[step], (self.edge,), -1, ()), found)
+        return crossed(self.at, found, company)

@@ -77,12 +77,17 @@ class Beside(Record):
 
 @record
 class Company(Record):
-    """What goes with the moments of one tile: some examples of both batches."""
+    """What goes with the moments of one tile: some examples of both batches.
+
+    ``listed`` counts the examples of either batch whose pairs are a list; each has as many entries
+    as there are pairs then.
+    """
 
     at: Place
     besides: tuple[Beside, Beside] = leaf()
     spans: tuple[Span, Span] = ()  # type: ignore[assignment]
     same: Array | None = leaf(default=None)
+    listed: tuple[int, ...] = ()
 
     def cut(self) -> Company:
         """Return the same company with the arrays of these examples and of no others."""

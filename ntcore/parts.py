@@ -18,6 +18,7 @@ from ntcore.below import Below
 from ntcore.cov import Cov, Layout, joined, select
 from ntcore.cuts import Cut, find_cut, rows_reached, shared_out
 from ntcore.layers.base import Layer
+from ntcore.listing import Listed, listed_company, listed_context, listed_plan
 from ntcore.merged import program_of
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move
@@ -33,8 +34,9 @@ from ntcore.staging import staged
 #: fewer take the place of as many.
 PAIRS = 64
 #: The same where parts are compiled: fewer pairs and larger parts, of which there are fewer to
-#: prepare. Parts of different sizes are compiled each for itself.
-SWEPT_PAIRS, SWEPT, KINDS = 16, 32, 3
+#: prepare, or more where all pairs are one tile of what the caller compiles. Parts of different
+#: sizes are compiled each for itself.
+SWEPT_PAIRS, SWEPT, TRACED, KINDS = 16, 32, 64, 3
 
 
 class Parts:
@@ -97,9 +99,9 @@ class Parts:
     def below(self, part: int) -> Below:
         """Return the layers below the cut as a function, for one part."""
         job, pool = self._job, self._pools[part]
-        enters = tuple((edge, source.enter("cross")) for edge, source in job.sources.items())
-        taking = None if pool is None else (self._cut.start - 1, pool.ctx)
-        return Below(job.at, self._plans[part], self._cut.edge, enters, taking)
+        enters = tuple((e, Listed(source.enter("cross"))) for e, source in job.sources.items())
+        taking = None if pool is None else (self._cut.start - 1, listed_context(pool.ctx))
+        return Below(job.at, listed_plan(self._plans[part]), self._cut.edge, enters, taking)
 
     def above(self, layers: tuple[Layer, ...]) -> Program:
         """Return the program of the layers above the cut."""
@@ -147,7 +149,8 @@ class Swept(Parts):
         at, sources = self._at, self._job.sources.items()
         arrays = {edge: source.arrays(at, "cross", one, two) for edge, source in sources}
         sweep = at.backend.require("sweep", "computing in parts")
-        return sweep(self._each, (self._job.layers, arrays, company.cut()))
+        pairs = staged(at, listed_company, ())(company.cut())
+        return sweep(self._each, (self._job.layers, arrays, pairs))
 
     def join(
         self, found: list[Any], company: Company, above: Program | None = None
@@ -189,7 +192,8 @@ def _parts(job: Job, whole: Program, pairs: int, limit: int) -> Program | Parts:
 def _swept(job: Job, whole: Program) -> Program | Parts:
     pairs = max(1, job.counts[0] * job.counts[1])
     most = pairs if job.traced else min(pairs, SWEPT_PAIRS)
-    cut, needs = _shares(job, whole, most, budget(job), SWEPT)
+    parts = TRACED if job.traced else SWEPT
+    cut, needs = _shares(job, whole, most, budget(job), parts)
     if cut is None or len(needs) == 1:
         return whole
     swept = Swept(job, cut, needs)

@@ -29,7 +29,8 @@ class Edge:
     ``cross`` is the need of the block between the two batches; ``side1`` and ``side2`` are those
     of each batch with itself. None asks for nothing. ``counts`` are the examples of each batch,
     and ``same`` says whether the two are one. A ``summed`` edge is asked for the sum of all entries
-    alone, and a ``dense`` one holds a matrix of positions for every pair.
+    alone, and a ``dense`` one holds a matrix of positions for every pair. A ``listed`` one has
+    pairs of examples, one after the other, in place of two batches.
     """
 
     shape1: Shape
@@ -42,12 +43,14 @@ class Edge:
     side2: Need | None = None
     summed: bool = False
     dense: bool = False
+    listed: bool = False
 
     def layout(self, block: str = "cross") -> Layout:
         """Return the layout of a block: ``'cross'``, ``'side1'`` or ``'side2'``."""
         need = getattr(self, block)
         one, two = block_shapes(self, block)
-        return layout_of(need, one.spatial, two.spatial, block != "cross", self.dense)
+        paired = self.listed or block != "cross"
+        return layout_of(need, one.spatial, two.spatial, paired, self.dense)
 
     @property
     def pairs(self) -> int:
