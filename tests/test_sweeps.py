@@ -52,6 +52,50 @@ def test_parts_change_nothing(name, backend, swept):
     assert close(backend.to_numpy(found.ntk), exact.ntk)
 
 
+def dropping():
+    return stax.serial(*convolved(), stax.Dropout(0.6), *convolved(), stax.GlobalAvgPool())
+
+
+def convolved():
+    return stax.Conv(4, (3, 3), padding="SAME", b_std=0.2), stax.Relu()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_only_an_example_with_itself_is_dropped_alike(together, backend, swept):
+    x1, x2 = batches(backend, (8, 6, 3))
+    two = None if together else x2
+    found = dropping().kernel_fn(x1, two)
+    assert isinstance(swept[-1], Swept)
+    given = (None if x is None else backend.to_numpy(x).astype("float64") for x in (x1, two))
+    exact = dropping().kernel_fn(*given)
+    assert close(backend.to_numpy(found.nngp), exact.nngp)
+    assert close(backend.to_numpy(found.ntk), exact.ntk)
+
+
+def test_masks_belong_to_the_examples_of_a_pair(backend, swept):
+    net = stax.serial(*convolved(), *convolved(), stax.GlobalAvgPool())
+    x1, x2 = (backend.to_numpy(x).copy() for x in batches(backend, (8, 6, 3)))
+    x1[1, 2:, :] = x2[0, :, 4:] = 9.0
+    found = net.kernel_fn(*map(backend.asarray, (x1, x2)), mask_constant=9.0)
+    assert isinstance(swept[-1], Swept)
+    exact = net.kernel_fn(x1.astype("float64"), x2.astype("float64"), mask_constant=9.0)
+    assert close(backend.to_numpy(found.nngp), exact.nngp)
+    assert close(backend.to_numpy(found.ntk), exact.ntk)
+
+
+def test_a_kernel_comes_in_as_a_list_of_pairs(backend, swept):
+    net = stax.serial(*convolved(), *convolved(), stax.GlobalAvgPool())
+    below = stax.serial(*convolved(), stax.Conv(4, (3, 3), padding="SAME"))
+    x1, x2 = batches(backend, (8, 6, 3))
+    found = net.kernel_fn(below.kernel_fn(x1, x2))
+    assert isinstance(swept[-1], Swept)
+    exact = stax.serial(below, net).kernel_fn(
+        *(backend.to_numpy(x).astype("float64") for x in (x1, x2))
+    )
+    assert close(backend.to_numpy(found.nngp), exact.nngp)
+    assert close(backend.to_numpy(found.ntk), exact.ntk)
+
+
 def test_parts_are_differentiated_and_compiled(backend, swept):
     shape = (8, 6, 3)
     x1, x2 = batches(backend, shape)
