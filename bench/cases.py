@@ -176,6 +176,7 @@ HEADLINE = (
     Case("fc5-sym", "same, NTK, x2=None", dense(5), (784,), (4000, 0), runs=5),
     Case("attention", "self-attention, 64 tokens", attention("IDENTITY"), (64, 32), (16, 16)),
     Case("softmax", "same, softmax", attention("SOFTMAX"), (64, 32), (16, 16)),
+    Case("softmax-64", "same, batches of 64", attention("SOFTMAX"), (64, 32), (64, 64), runs=5),
 )
 
 CASES = (*HEADLINE, *MORE)
