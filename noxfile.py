@@ -16,12 +16,15 @@ from pathlib import Path
 import nox
 
 # Session name: tests-<key>. The demo's own requirements ride along once, for the demo's tests.
-# The JAX suites compile thousands of small kernels once each: cheaper code is as correct. Tests run
-# on all cores side by side, so that threads of a BLAS would only wait for each other.
+# The JAX suites compile thousands of small kernels: cheaper code is as correct, and what one process
+# has compiled the next one reads. Tests run on all cores side by side, so that threads of a BLAS
+# would only wait for each other.
 ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "OMP_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 EXTRAS = {
     "numpy": "test,demo,strict",
@@ -114,9 +117,10 @@ def add_tests(backend: str) -> None:
             session.skip(reason)
         install(session, EXTRAS[backend])
         processes = "1" if backend == "cupy" else "auto"
+        environment = {"JAX_COMPILATION_CACHE_DIR": str(session.cache_dir / "jax"), **ENVIRONMENT}
         for library, chosen in PARTS.get(backend, [(backend, ())]):
             options = ("--backend", library, "--numprocesses", processes)
-            session.run("pytest", *options, *chosen, *session.posargs, env=ENVIRONMENT)
+            session.run("pytest", *options, *chosen, *session.posargs, env=environment)
 
     tests.__doc__ = f"The test and conformance suites, on {backend} alone."
     nox.session(tests, name=f"tests-{backend}")
