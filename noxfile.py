@@ -16,8 +16,8 @@ from pathlib import Path
 import nox
 
 # Session name: tests-<key>. The demo's own requirements ride along once, for the demo's tests.
-# The JAX suites compile thousands of small kernels: cheaper code is as correct, and what a process has
-# compiled the next one reads. Tests run on all cores side by side, so that threads of a BLAS would
+# The JAX suites compile thousands of small kernels: cheaper code is as correct, and a process reads
+# what another has compiled. Tests run on all cores side by side, so that threads of a BLAS would
 # only wait for each other.
 ENVIRONMENT = {
     "MPLBACKEND": "Agg",

@@ -73,7 +73,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def keep_what_is_freed() -> None:
-    """Let the C library keep as much of what others free as it ever does.
+    """Let the C library keep as much of what anyone frees as it ever does.
 
     glibc returns memory to the system unless it has seen a block as large freed before
     (mallopt(3), M_MMAP_THRESHOLD): this is one of the largest.

@@ -11,7 +11,6 @@ import jax.numpy as xp
 import numpy as np
 
 from ntcore.backend import Backend, Linalg
-from ntcore.backends.buffers import keep_what_is_freed
 from ntcore.backends.jax_host import lend
 from ntcore.backends.jax_modules import adapt
 from ntcore.backends.jax_moments import rectifier
@@ -194,7 +193,6 @@ def _takes(fn: Any, args: tuple[Any, ...]) -> float:
     return 0.0 if found is None else float(found.temp_size_in_bytes + found.output_size_in_bytes)
 
 
-keep_what_is_freed()
 BACKEND = Backend(
     library="jax",
     namespace=xp,

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg, special
 
 from ntcore.backend import Backend, Linalg, Place
-from ntcore.backends.buffers import aligned, empty, holding
+from ntcore.backends.buffers import aligned, empty, holding, keep_what_is_freed
 from ntcore.backends.numpy_operators import eigenvalues, operator
 from ntcore.backends.products import cores, matmul, side_by_side
 from ntcore.ops import DUALS, REFERENCE, Table
@@ -274,6 +274,7 @@ FUSED = dict(PLAIN)
 if HAS_NUMBA:
     FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", *DUALS)}
 
+keep_what_is_freed()
 BACKEND = Backend(
     library="numpy",
     namespace=xp,
