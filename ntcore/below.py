@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ntcore.backend import Array, Place
 from ntcore.company import Company
 from ntcore.layers.base import Layer
-from ntcore.listing import crossed
+from ntcore.listing import Listed, crossed, listed_context, listed_plan
 from ntcore.moments import Context, Moments
 from ntcore.moves import Move, push
 from ntcore.plan import Plan
@@ -40,8 +40,6 @@ class Held:
 class Below:
     """The layers that lead to a part of an edge, which a backend may compile as one.
 
-    The plan, and the circumstances of the layer that takes the part, are those of a list of pairs.
-
     Attributes
     ----------
     at : Place
@@ -65,7 +63,7 @@ class Below:
     def __call__(
         self, layers: tuple[Layer, ...], arrays: dict[int, Arrays], company: Company
     ) -> Moments:
-        """Push the arrays of one tile through all layers; its company is that of a list."""
+        """Push the arrays of one tile through all layers."""
         sources: dict[int, Source] = {
             edge: Held(arrays[edge], enter) for edge, enter in self.enters
         }
@@ -74,4 +72,11 @@ class Below:
         if self.pool is not None:
             step, ctx = self.pool
             found = push(Move(ctx, layers[step], (self.edge,), -1, ()), found)
-        return crossed(self.at, found, company)
+        return crossed(self.at, found, company) if company.listed else found
+
+    @property
+    def listed(self) -> Below:
+        """The same where the company is that of a list of pairs."""
+        enters = tuple((edge, Listed(enter)) for edge, enter in self.enters)
+        pool = None if self.pool is None else (self.pool[0], listed_context(self.pool[1]))
+        return replace(self, plan=listed_plan(self.plan), enters=enters, pool=pool)

@@ -18,7 +18,7 @@ from ntcore.below import Below
 from ntcore.cov import Cov, Layout, joined, select
 from ntcore.cuts import Cut, find_cut, rows_reached, shared_out
 from ntcore.layers.base import Layer
-from ntcore.listing import Listed, listed_company, listed_context, listed_plan
+from ntcore.listing import listed_company
 from ntcore.merged import program_of
 from ntcore.moments import Moments
 from ntcore.moves import Company, Move
@@ -99,9 +99,9 @@ class Parts:
     def below(self, part: int) -> Below:
         """Return the layers below the cut as a function, for one part."""
         job, pool = self._job, self._pools[part]
-        enters = tuple((e, Listed(source.enter("cross"))) for e, source in job.sources.items())
-        taking = None if pool is None else (self._cut.start - 1, listed_context(pool.ctx))
-        return Below(job.at, listed_plan(self._plans[part]), self._cut.edge, enters, taking)
+        enters = tuple((edge, source.enter("cross")) for edge, source in job.sources.items())
+        taking = None if pool is None else (self._cut.start - 1, pool.ctx)
+        return Below(job.at, self._plans[part], self._cut.edge, enters, taking)
 
     def above(self, layers: tuple[Layer, ...]) -> Program:
         """Return the program of the layers above the cut."""
@@ -134,7 +134,7 @@ class Swept(Parts):
 
     def __init__(self, job: Job, cut: Cut, needs: tuple[Need, ...]) -> None:
         super().__init__(job, cut, needs)
-        self._each = tuple(map(self.below, range(len(needs))))
+        self._each = tuple(self.below(part).listed for part in range(len(needs)))
 
     @property
     def kinds(self) -> int:
