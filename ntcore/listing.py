@@ -1,7 +1,6 @@
 """Pairs of examples as one list, for compilers whose loops over two short axes are slow.
 
-XLA on the CPU takes three times as long for 3 times 5 pairs as for 15 in a row. In a list either
-batch has an example for every pair, and a block of two batches is *paired*.
+In a list either batch has an example for every pair, and a block of two batches is *paired*.
 """
 
 from __future__ import annotations
