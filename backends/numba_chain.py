@@ -6,10 +6,6 @@ space to stay in the second cache.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -21,6 +17,7 @@ from ntcore.backends.numba_groups import Groups, make_groups, paired_groups
 from ntcore.backends.numba_loops import LANES
 from ntcore.backends.numba_moments import DTYPES
 from ntcore.backends.numpy import bounds
+from ntcore.backends.once import once
 from ntcore.chain import Chain
 from ntcore.ops import count
 
@@ -91,24 +88,7 @@ def _blank(code: Code, pairs: int, dtype: np.dtype, half: bool) -> np.ndarray:
     return target
 
 
-def _once(fn: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
-    """Return a function that remembers what it made of an array as long as that is there.
-
-    The variances of a tile are those of all its parts.
-    """
-    made: dict[int, tuple[Any, Any]] = {}
-
-    def remembered(x: np.ndarray) -> Any:
-        key = id(x)
-        if key not in made:
-            found = fn(x)
-            made[key] = weakref.ref(x, lambda _: made.pop(key, None)), found
-        return made[key][1]
-
-    return remembered
-
-
-@_once
+@once
 def _are_moderate(x: np.ndarray) -> bool:
     return not count_extremes(*_in_place(x), *x.shape, *map(x.dtype.type, bounds(x.dtype)))
 
@@ -124,7 +104,7 @@ def _in_place(x: np.ndarray) -> tuple[np.ndarray, int]:
     return as_strided(x, (size,), (x.itemsize,)), down
 
 
-@_once
+@once
 def _padded(x: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the same with a vector after the last number, where one may reach."""
     return np.concatenate([x.reshape(-1), np.zeros(LANES, x.dtype)]), x.shape[1]

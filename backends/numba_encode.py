@@ -12,6 +12,7 @@ import numpy as np
 
 from ntcore.apart import reads
 from ntcore.backends import numba_chain_loops as loops
+from ntcore.backends.chain_tables import folded, folds, lines, row_tables, rows_of_chain
 from ntcore.backends.numba_moments import (
     BELL,
     ERROR_FUNCTION,
@@ -20,7 +21,6 @@ from ntcore.backends.numba_moments import (
     RECTIFIER,
     WAVES,
 )
-from ntcore.backends.numba_tables import folded, folds, lines, row_tables, rows_of_chain
 from ntcore.chain import Chain, Step
 from ntcore.ops import Table
 
@@ -184,7 +184,10 @@ class _Encoder:
         """Keep, for each row, the entries that read it and what they read of it."""
         key = (id(table), size, "fold")
         if key not in self._kept:
-            rows = folded(table, self._rows, size)
+            rows = [
+                [i for entry, taps in row for i in (entry, len(taps), *taps)]
+                for row in folded(table, self._rows, size)
+            ]
             starts = self._length + 2 * len(rows) + np.cumsum([0, *map(len, rows)])
             found = list(pairwise(starts.tolist()))
             self._keep(key, (found, *rows))

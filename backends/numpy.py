@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -15,8 +15,9 @@ from scipy import linalg, special
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.buffers import aligned, empty, holding, keep_what_is_freed
 from ntcore.backends.numpy_operators import eigenvalues, operator
+from ntcore.backends.numpy_sums import gather_sum
 from ntcore.backends.products import cores, matmul, side_by_side
-from ntcore.ops import DUALS, REFERENCE, Table
+from ntcore.ops import DUALS, REFERENCE
 
 
 def _asarray(x: Any, dtype: Any, device: Any) -> np.ndarray:
@@ -54,23 +55,6 @@ def split(rng: Any, n: int) -> list[Any]:
 
 
 # --- fused operations: fewer passes, into few buffers --------------------------------------------
-
-
-MOST_STRIPS = 16
-
-
-def _gather_sum(at: Place, x: np.ndarray, table: Table) -> np.ndarray:
-    """Slices where a window reads its entries at a few distances, an index elsewhere."""
-    out = empty((x.shape[0], table.index.shape[1], x.shape[2]), x.dtype)
-    strips = table.strips
-    if 0 < len(strips.strips) <= MOST_STRIPS and 2 * len(strips.rest) <= table.index.shape[1]:
-        for start, stop, sources in strips.strips:
-            _add_slices(x, out[:, start:stop, :], sources)
-        if len(strips.rest):
-            out[:, strips.rest] = _gathered(x, _rest(table))
-    else:
-        _gathered(x, table, out)
-    return out
 
 
 def _affine(
@@ -151,38 +135,6 @@ def _softmax(at: Place, scores: np.ndarray, hidden: np.ndarray | None = None) ->
     return out
 
 
-def _add_slices(x: np.ndarray, y: np.ndarray, sources: tuple[int, ...]) -> None:
-    """Write the sum of the strips that begin at each source."""
-    parts = [x[:, s : s + y.shape[1], :] for s in sources]
-    if len(parts) < 2:
-        y[...] = parts[0] if parts else 0
-        return
-    np.add(parts[0], parts[1], out=y)
-    for part in parts[2:]:
-        y += part
-
-
-@lru_cache(maxsize=4096)
-def _rest(table: Table) -> Table:
-    """Return the table of the entries between the strips."""
-    return Table(table.strips.sources.T)
-
-
-def _gathered(x: np.ndarray, table: Table, out: np.ndarray | None = None) -> np.ndarray:
-    total = _tap(x, table, 0, out)
-    term = empty(total.shape, x.dtype) if len(table.index) > 1 else None
-    for t in range(1, len(table.index)):
-        total += _tap(x, table, t, term)
-    return total
-
-
-def _tap(x: np.ndarray, table: Table, t: int, out: np.ndarray | None) -> np.ndarray:
-    term = np.take(x, table.index[t], axis=1, out=out, mode="clip")
-    if table.valid is not None:
-        term[:, ~table.valid[t]] = 0
-    return term
-
-
 def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
     """The reference in its own units where nothing can over- or underflow there."""
     whole = np.broadcast_shapes(k.shape, q1.shape, q2.shape) == k.shape
@@ -225,7 +177,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "arranged": _arranged,
     "pair_products": _pair_products,
     "softmax": _softmax,
-    "gather_sum": _gather_sum,
+    "gather_sum": gather_sum,
     "affine": _affine,
     "product": _product,
     "rectifier": _rectifier,
@@ -250,23 +202,28 @@ def _numba() -> Mapping[str, Callable[..., Any]]:
 
 
 def _chain(*args: Any) -> Any:
-    """Run a chain by :mod:`ntcore.backends.numba_chain`, which is imported when it is called."""
-    run = _chain_runner()
-    return None if run is None else run(*args)
+    """Run a chain by numba or without it, by modules that are imported when it is called."""
+    return _chain_runner()(*args)
 
 
 @cache
-def _chain_runner() -> Callable[..., Any] | None:
-    try:
-        run: Callable[..., Any] = importlib.import_module("ntcore.backends.numba_chain").run
-    except ImportError:
-        return None
+def _chain_runner() -> Callable[..., Any]:
+    """Return what runs chains."""
+    name = "numba_chain" if is_compiled() else "numpy_chain"
+    run: Callable[..., Any] = importlib.import_module(f"ntcore.backends.{name}").run
     return run
 
 
+@cache
 def is_compiled() -> bool:
     """Whether numba compiles chains, here and now."""
-    return HAS_NUMBA and _chain_runner() is not None
+    if not HAS_NUMBA:
+        return False
+    try:
+        importlib.import_module("ntcore.backends.numba_chain")
+    except ImportError:  # installed, but not for this NumPy or this machine
+        return False
+    return True
 
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
@@ -296,6 +253,6 @@ BACKEND = Backend(
     operator=operator,
     eigenvalues=eigenvalues,
     holding=holding,
-    chain=_chain if HAS_NUMBA else None,
+    chain=_chain,
     fused=FUSED,
 )

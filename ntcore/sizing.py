@@ -147,7 +147,9 @@ def for_all_threads(job: Job, widest: int, pairs: int) -> int:
 def _shared_out(job: Job) -> int:
     """Return how many pairs of a chain are a tile, so that every thread has enough to do."""
     share = math.ceil(job.counts[0] * job.counts[1] / workers(job))
-    pairs = max(math.ceil(share / TILES), min(share, FULL), LEAST)
+    entries = share * job.plan.cost.entries / max(1, job.plan.pairs)
+    tiles = max(1, min(TILES, int(entries // TOGETHER)))
+    pairs = max(math.ceil(share / tiles), min(share, FULL), LEAST)
     if not job.same:
         return pairs
     side = math.ceil(math.sqrt(pairs) / LANES) * LANES

@@ -1,4 +1,4 @@
-"""What of a chain's tables its loops read: which rows never meet, and what each row takes."""
+"""What runs a chain reads of its tables: which rows never meet, and what each row takes."""
 
 from __future__ import annotations
 
@@ -50,15 +50,25 @@ def row_tables(table: Table, rows: int, size: int) -> list[Table]:
 
 
 @lru_cache(maxsize=4096)
-def folded(table: Table, rows: int, size: int) -> list[list[int]]:
-    """Return, for each row, the entries that read it, how many taps they read, and which."""
+def rows_of(table: Table, rows: int, size: int, first: int, held: int) -> Table:
+    """Return the table of some rows together, of those of their numbers."""
+    if held == rows:
+        return table
+    width, before = table.index.shape[1] // rows, size // rows
+    part = reads(table)[:, first * width : (first + held) * width]
+    return Table(np.where(part < 0, -1, part - first * before))
+
+
+@lru_cache(maxsize=4096)
+def folded(table: Table, rows: int, size: int) -> list[list[tuple[int, list[int]]]]:
+    """Return, for each row, the entries that read it and what each of them reads of it."""
     index, width = reads(table), size // rows
-    found: list[list[int]] = [[] for _ in range(rows)]
+    found: list[list[tuple[int, list[int]]]] = [[] for _ in range(rows)]
     for entry, taps in enumerate(index.T):
         held = taps[taps >= 0]
         for row in np.unique(held // width).tolist():
             own = held[held // width == row] - row * width
-            found[row] += [entry, own.size, *own.tolist()]
+            found[row].append((entry, own.tolist()))
     return found
 
 

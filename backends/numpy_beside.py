@@ -1,0 +1,83 @@
+"""What belongs to the examples of a chain's pairs, side by side as the pairs are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+#: Neighbours that are as fast to read beside one number as beside as many.
+LONG = 128
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What belongs to a rectangle of pairs.
+
+    Attributes
+    ----------
+    group : pair of slice
+        The examples of either batch.
+    counts : pair of int
+        How many there are in either batch.
+    lanes : int
+        How many pairs there are in the rectangle.
+    sides, drawn : pair of array
+        The variances of the examples of either batch, and what is drawn of them, ``(rows, i, j)``:
+        those of the first are ``(rows, i, 1)`` and those of the second ``(rows, 1, j)`` where
+        neighbours are many, and else both have one for every pair, ``(rows, 1, i * j)``.
+    itself : array of int, or None
+        The pairs that are one example twice.
+    where : dict
+        The rows that operations read, as far as they are known.
+    """
+
+    group: tuple[slice, slice]
+    counts: tuple[int, int]
+    lanes: int
+    sides: Pair
+    drawn: Pair
+    itself: np.ndarray | None
+    where: dict[Any, Any]
+
+    @cached_property
+    def zeros(self) -> bool:
+        """Whether some variance is 0."""
+        return any(bool((x == 0).any()) for x in self.sides)
+
+
+class Batches:
+    """The examples of both batches, of which rectangles of pairs take some."""
+
+    def __init__(
+        self, paired: bool, sides: Pair, drawn: Pair | None, same: Any, counts: tuple[int, int]
+    ) -> None:
+        self._paired, self._counts, self._same = paired, counts, same
+        self._sides, self._drawn = sides, drawn or (sides[0][:0], sides[1][:0])
+        self._where: dict[Any, Any] = {}
+
+    def of(self, ones: slice, twos: slice) -> Beside:
+        """Return what belongs to a rectangle of pairs."""
+        shape = (ones.stop - ones.start, twos.stop - twos.start)
+        itself = None if self._same is None else np.flatnonzero(self._same[ones, twos])
+        sides, drawn = (self._of(x, ones, twos, shape) for x in (self._sides, self._drawn))
+        lanes = math.prod(shape)
+        return Beside((ones, twos), self._counts, lanes, sides, drawn, itself, self._where)
+
+    def _of(self, x: Pair, ones: slice, twos: slice, shape: tuple[int, int]) -> Pair:
+        one = x[0][:, None, twos] if self._paired else x[0][:, ones, None]
+        two = x[1][:, None, twos]
+        if shape[1] >= LONG:
+            return np.ascontiguousarray(one), np.ascontiguousarray(two)
+        return _spread(one, shape), _spread(two, shape)
+
+
+def _spread(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return rows of a number for every pair."""
+    spread = np.broadcast_to(x, (len(x), *shape))
+    return np.ascontiguousarray(spread).reshape(len(x), 1, math.prod(shape))

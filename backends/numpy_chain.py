@@ -1,0 +1,230 @@
+"""Chains of operations in NumPy alone; see :mod:`ntcore.chain`.
+
+Each operation takes a few pairs and a few rows, in memory that all operations share, so that what
+they leave to each other stays near and nothing new is asked of the system.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from ntcore.backends.buffers import empty
+from ntcore.backends.chain_tables import folds, rows_of_chain
+from ntcore.backends.numpy import moderate
+from ntcore.backends.numpy_beside import Batches, Beside
+from ntcore.backends.numpy_slab import Memory, Slab, Tile
+from ntcore.backends.numpy_steps import fold
+from ntcore.backends.numpy_steps import run as run_steps
+from ntcore.backends.once import once
+from ntcore.chain import Chain, Step
+from ntcore.ops import count
+
+#: Bytes of one value for the pairs and rows that are taken at once.
+SLAB_BYTES = 1 << 21
+#: Pairs that are worth more memory, side by side.
+LEAST = 16
+#: Values that one operation takes beside those that it reads and writes.
+MORE = 4
+#: Entries of the shortest loops: NumPy brings what lies in shorter pieces side by side first.
+SHORTEST_LOOP = 256
+#: Parts of a batch with itself of which a group takes every pair at least once.
+ROUGH = 8
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a chain needs beside its operations.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the last axis, which never meet.
+    widest : int
+        Entries of the largest value for one of these rows.
+    slots : int
+        Values that are there at once.
+    last : dict
+        The last step that reads a value.
+    sums : frozenset of int
+        The outputs that are made by adding to them.
+    folds : frozenset of Step
+        The steps that add row by row to what is made.
+    turns : list of tuple of int
+        The steps in order, those together that are done in one.
+    """
+
+    rows: int
+    widest: int
+    slots: int
+    last: dict[int, int]
+    sums: frozenset[int]
+    folds: frozenset[Step]
+    turns: list[tuple[int, ...]]
+
+
+@lru_cache(maxsize=512)
+def score_of(chain: Chain) -> Score:
+    """Return what a chain needs."""
+    rows, steps = rows_of_chain(chain), chain.steps
+    folded = frozenset(folds(chain) if rows > 1 else ())
+    sums = {s.outputs[0] for s in steps if s.name == "total" or s in folded}
+    held = {*chain.inputs, *(i for s in steps for i in s.outputs)} - sums
+    sizes = [chain.size(i) for i in held]
+    sizes += [n for s in steps if s.tables for n in _between(s, s in folded)]
+    last = {i: n for n, s in enumerate(steps) for i in s.inputs if i is not None}
+    widest, slots = math.ceil(max(sizes, default=1) / rows), _alive(chain, last) + MORE
+    return Score(rows, widest, slots, last, frozenset(sums), folded, _turns(steps, folded))
+
+
+def _alive(chain: Chain, last: dict[int, int]) -> int:
+    """Return how many values are there at once, at most."""
+    alive, most = set[int](), 1
+    for n, step in enumerate(chain.steps):
+        alive.update(i for i in (*step.inputs, *step.outputs) if i is not None)
+        most = max(most, len(alive))
+        alive = {i for i in alive if last.get(i, -1) > n}
+    return most
+
+
+def _turns(steps: tuple[Step, ...], folded: frozenset[Step]) -> list[tuple[int, ...]]:
+    """Return the steps in order, two neighbours together that gather alike from two values."""
+    turns: list[tuple[int, ...]] = []
+    for n, step in enumerate(steps):
+        free = bool(turns) and turns[-1] == (n - 1,) and folded.isdisjoint(steps[n - 1 : n + 1])
+        if free and _gather_alike(steps[n - 1], step):
+            turns[-1] = (n - 1, n)
+        else:
+            turns.append((n,))
+    return turns
+
+
+def _gather_alike(one: Step, two: Step) -> bool:
+    if not one.name == two.name == "gather_sums" or two.inputs[0] in (one.inputs[0], *one.outputs):
+        return False
+    alike = len(one.tables) == len(two.tables) and one.scale == two.scale
+    return alike and all(a is b for a, b in zip(one.tables, two.tables, strict=True))
+
+
+def _between(step: Step, folded: bool) -> Iterator[int]:
+    """Yield the entries there are after each axis that is gathered on."""
+    sizes = list(step.sizes)
+    for k, table in enumerate(step.tables[:-1] if folded else step.tables):
+        sizes[k] = table.index.shape[1]
+        yield math.prod(sizes)
+
+
+def run(
+    chain: Chain,
+    arrays: list[np.ndarray],
+    sides: tuple[np.ndarray, np.ndarray],
+    drawn: tuple[np.ndarray, np.ndarray] | None,
+    same: np.ndarray | None,
+    counts: tuple[int, int],
+    onto: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """Return what a chain makes, ``(entries, n1 * n2)``, or add it ``onto`` an array.
+
+    None where it cannot.
+    """
+    kinds = {x.dtype for x in (*arrays, *sides, *(drawn or ()))}
+    if len(kinds) > 1 or not all(map(_are_moderate, sides)):
+        return None
+    (dtype,), n1, n2 = kinds, *((1, counts[0]) if chain.paired else counts)
+    starts = dict(zip(chain.outputs, _starts(chain, chain.outputs), strict=False))
+    score, target = score_of(chain), onto
+    if target is None:
+        target = empty((sum(map(chain.size, chain.outputs)), n1 * n2), dtype)
+        for i in chain.outputs if same is not None else score.sums:
+            target[starts[i] : starts[i] + chain.size(i)] = 0
+    made = {i: target[a : a + chain.size(i)] for i, a in starts.items()}
+    given = dict(zip(chain.inputs, arrays, strict=True))
+    row_bytes = score.widest * dtype.itemsize
+    groups = list(_groups(n1, n2, max(SLAB_BYTES // row_bytes, LEAST), same is not None))
+    widest = score.widest * max((_area(*group) for group in groups), default=0)
+    size = max(widest, min(SLAB_BYTES // dtype.itemsize, score.rows * widest))
+    memory = Memory(score.slots, size, dtype)
+    tile = Tile(chain, score.rows, score.last, given, made, onto is not None, memory)
+    batches = Batches(chain.paired, sides, drawn, same, (n1, n2))
+    fine = _run_groups(score, tile, (batches.of(*group) for group in groups), size)
+    for step in chain.steps if fine else ():
+        count(step.name)
+    return target if fine else None
+
+
+def _run_groups(score: Score, tile: Tile, groups: Iterator[Beside], size: int) -> bool:
+    """Run a chain on some pairs and rows after the other; return whether it could."""
+    with _short_loops():
+        for beside in groups:
+            held = min(max(size // (score.widest * beside.lanes), 1), score.rows)
+            for row in range(0, score.rows, held):
+                if not _play(score, Slab(tile, beside, row, min(held, score.rows - row))):
+                    return False
+    return True
+
+
+def _starts(chain: Chain, values: tuple[int, ...]) -> list[int]:
+    """Return the first row of each of some values, one below the other."""
+    return np.cumsum([0, *map(chain.size, values)]).tolist()
+
+
+def _groups(n1: int, n2: int, most: int, same: bool) -> Iterator[tuple[slice, slice]]:
+    """Yield rectangles of pairs that hold about ``most``; of a square, its upper half."""
+    tall = max(1, most // max(n2, 1))
+    if same:
+        tall = min(tall, math.ceil(n1 / ROUGH))
+    for i in range(0, n1, tall):
+        first = i if same else 0
+        parts = max(1, math.ceil((n2 - first) / most))
+        edges = [first + (n2 - first) * k // parts for k in range(parts + 1)]
+        for j, stop in pairwise(edges):
+            yield slice(i, min(i + tall, n1)), slice(j, stop)
+
+
+def _area(ones: slice, twos: slice) -> int:
+    return (ones.stop - ones.start) * (twos.stop - twos.start)
+
+
+@contextmanager
+def _short_loops() -> Iterator[None]:
+    """Let NumPy run short loops where arrays lie in memory."""
+    before = np.setbufsize(SHORTEST_LOOP)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
+
+
+def _play(score: Score, slab: Slab) -> bool:
+    """Run all operations on some pairs and rows; return whether it could."""
+    chain = slab.tile.chain
+    for turn in score.turns:
+        steps = [chain.steps[n] for n in turn]
+        for i in (i for step in steps for i in step.inputs):
+            if i in slab.tile.given and i not in slab.slots:
+                slab.load(i)
+        if steps[0] in score.folds:
+            fold(slab, *steps)
+        elif not run_steps(slab, turn[-1], *steps):
+            return False
+        for step in steps:
+            for i in step.outputs:
+                if i not in score.sums:
+                    slab.store(i)
+            slab.drop(turn[-1], step)
+    for i in chain.outputs:  # what comes out as it went in
+        if i in slab.tile.given and i not in score.last:
+            slab.load(i)
+            slab.free(i)
+    return True
+
+
+@once
+def _are_moderate(x: np.ndarray) -> bool:
+    return moderate(x)

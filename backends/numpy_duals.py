@@ -1,0 +1,126 @@
+"""Moments of nonlinearities in NumPy, in few passes and in the memory that is there.
+
+``k`` has the covariances and takes the moments; ``p`` has the products of both variances, which
+keep all their digits, and ``s`` their sums. Both are written over; slopes are left in ``a``. The
+formulas are those of :mod:`ntcore.ops`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Dual = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
+
+
+def _doubled_minor(k: np.ndarray, p: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Write twice the determinant of the covariances, or 0 where that is negative, over ``p``."""
+    np.multiply(k, k, out=a)
+    np.subtract(p, a, out=p)
+    np.abs(p, out=a)
+    return np.add(p, a, out=p)  # the larger one of it and 0 takes three times as long
+
+
+def rectifier(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+    """Write the moments of the rectifier, without their factor."""
+    root = _doubled_minor(k, p, a)
+    np.multiply(root, 0.5, out=root)
+    np.sqrt(root, out=root)
+    np.arctan2(root, k, out=a)
+    np.subtract(math.pi, a, out=a)
+    np.multiply(k, a, out=k)
+    np.add(k, root, out=k)
+
+
+#: What the moments and the slopes of the rectifier are to be multiplied with, which waits for what
+#: is multiplied next; and its slope where a variance is 0.
+FACTORS = {"rectifier": 1 / (2 * math.pi)}
+NO_VARIANCE = math.pi / 2
+
+
+def arcsine(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+    """Write the moments of the error function."""
+    root = _doubled_minor(k, p, a)
+    np.add(root, s, out=root)
+    np.multiply(root, 2, out=root)
+    np.add(root, 1, out=root)
+    np.sqrt(root, out=root)
+    np.multiply(k, 2, out=k)
+    np.arctan2(k, root, out=k)
+    np.multiply(k, 2 / math.pi, out=k)
+    np.divide(4 / math.pi, root, out=a)
+
+
+def gelu(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+    """Write the moments of Gelu."""
+    ratio = 1 + s
+    np.add(ratio, p, out=ratio)
+    np.divide(s + 2, ratio, out=ratio)  # 1 / (1 + q1) + 1 / (1 + q2)
+    minor = _doubled_minor(k, p, a)
+    np.multiply(minor, 0.5, out=minor)
+    det = np.add(s, minor, out=s)
+    np.add(det, 1, out=det)
+    root = np.sqrt(det)
+    both = np.arctan2(root, np.negative(k, out=a), out=a)
+    np.multiply(both, 1 / (2 * math.pi), out=both)
+    density = np.divide(1 / (2 * math.pi), root, out=root)
+    slope = np.divide(1, det, out=det)
+    np.add(slope, ratio, out=slope)
+    np.multiply(slope, k, out=slope)
+    np.multiply(slope, density, out=slope)
+    np.multiply(ratio, k, out=ratio)
+    np.multiply(ratio, k, out=ratio)
+    np.add(ratio, minor, out=ratio)
+    np.multiply(ratio, density, out=ratio)
+    np.multiply(k, both, out=k)
+    np.add(k, ratio, out=k)
+    np.add(both, slope, out=both)
+
+
+def waves(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+    """Write the moments of a cosine, and of a sine as its slope."""
+    size = np.abs(k)
+    near = np.multiply(s, -0.5, out=s)
+    np.add(near, size, out=near)
+    np.exp(near, out=near)
+    np.multiply(near, 0.5, out=near)
+    np.multiply(size, -2, out=size)
+    np.expm1(size, out=a)
+    np.multiply(a, near, out=a)
+    np.copysign(a, k, out=a)
+    np.exp(size, out=k)
+    np.add(k, 1, out=k)
+    np.multiply(k, near, out=k)
+
+
+def bell(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+    """Write the moments of waves of random phase, which are their own slope."""
+    mean = np.multiply(s, 0.5, out=s)
+    np.subtract(k, mean, out=k)
+    np.exp(k, out=k)
+    np.copyto(a, k)
+
+
+def normalize(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+    """Write covariances over the roots of both variances, and what they are multiplied with."""
+    none = p == 0
+    np.copyto(p, 1, where=none)
+    np.sqrt(p, out=p)
+    np.divide(1, p, out=a)
+    np.copyto(a, 0, where=none)
+    np.multiply(k, a, out=k)
+
+
+MOMENTS: dict[str, Dual] = {
+    "rectifier": rectifier,
+    "arcsine": arcsine,
+    "gelu": gelu,
+    "waves": waves,
+    "bell": bell,
+    "normalize": normalize,
+}
+#: Those that take products of variances, and those that take sums.
+OF_PRODUCTS = {"rectifier", "arcsine", "gelu", "normalize"}
+OF_SUMS = {"arcsine", "gelu", "waves", "bell"}
