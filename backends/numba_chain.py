@@ -16,7 +16,7 @@ from ntcore.backends.numba_encode import Code, encoded
 from ntcore.backends.numba_groups import Groups, make_groups, paired_groups
 from ntcore.backends.numba_loops import LANES
 from ntcore.backends.numba_moments import DTYPES
-from ntcore.backends.numpy import bounds
+from ntcore.backends.numpy_moments import bounds
 from ntcore.backends.once import once
 from ntcore.chain import Chain
 from ntcore.ops import count

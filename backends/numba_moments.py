@@ -26,7 +26,7 @@ from ntcore.backends.numba_pointwise import (
     waves,
 )
 from ntcore.backends.numba_vectors import read, write
-from ntcore.backends.numpy import moderate
+from ntcore.backends.numpy_moments import moderate
 from ntcore.ops import REFERENCE
 
 # --- loops --------------------------------------------------------------------------------------

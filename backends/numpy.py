@@ -14,6 +14,7 @@ from scipy import linalg, special
 
 from ntcore.backend import Backend, Linalg, Place
 from ntcore.backends.buffers import aligned, empty, holding, keep_what_is_freed
+from ntcore.backends.numpy_moments import moments
 from ntcore.backends.numpy_operators import eigenvalues, operator
 from ntcore.backends.numpy_sums import gather_sum
 from ntcore.backends.products import cores, matmul, side_by_side
@@ -135,43 +136,6 @@ def _softmax(at: Place, scores: np.ndarray, hidden: np.ndarray | None = None) ->
     return out
 
 
-def _rectifier(at: Place, k: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> Any:
-    """The reference in its own units where nothing can over- or underflow there."""
-    whole = np.broadcast_shapes(k.shape, q1.shape, q2.shape) == k.shape
-    if not (whole and moderate(q1) and moderate(q2)):
-        return REFERENCE["rectifier"](at, k, q1, q2)
-    s, square = empty(k.shape, k.dtype), empty(k.shape, k.dtype)
-    np.multiply(q1, q2, out=s)
-    np.multiply(k, k, out=square)
-    s -= square
-    np.maximum(s, 0, out=s)
-    np.sqrt(s, out=s)
-    turned = np.arctan2(s, k, out=square)
-    np.subtract(math.pi, turned, out=turned)
-    if min(float(q1.min(initial=1)), float(q2.min(initial=1))) == 0:
-        np.copyto(turned, math.pi / 2, where=(q1 == 0) | (q2 == 0))
-    moment = np.multiply(turned, k, out=empty(k.shape, k.dtype))
-    moment += s
-    moment *= 1 / (2 * math.pi)
-    turned *= 1 / (2 * math.pi)
-    return moment, turned
-
-
-def bounds(dtype: Any) -> tuple[float, float]:
-    """Return what variances lie between whose products keep all their digits."""
-    info = np.finfo(dtype)
-    return (float(info.tiny) / float(info.eps)) ** 0.5, float(info.max) ** 0.45
-
-
-def moderate(q: np.ndarray) -> bool:
-    """Whether products of two such variances keep all their digits."""
-    least, most = float(q.min(initial=math.inf)), float(q.max(initial=0))
-    if least == 0:
-        least = float(q.min(initial=math.inf, where=q > 0))
-    low, high = bounds(q.dtype)
-    return low < least and most < high
-
-
 PLAIN: dict[str, Callable[..., Any]] = {
     "matmul": matmul,
     "arranged": _arranged,
@@ -180,7 +144,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "gather_sum": gather_sum,
     "affine": _affine,
     "product": _product,
-    "rectifier": _rectifier,
+    **{name: moments(name) for name in DUALS},
 }
 
 
@@ -229,7 +193,7 @@ def is_compiled() -> bool:
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 FUSED = dict(PLAIN)
 if HAS_NUMBA:
-    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums", *DUALS)}
+    FUSED |= {name: _compiled(name) for name in (*PLAIN, "gather_sums")}
 
 keep_what_is_freed()
 BACKEND = Backend(

@@ -17,8 +17,8 @@ import numpy as np
 
 from ntcore.backends.buffers import empty
 from ntcore.backends.chain_tables import folds, rows_of_chain
-from ntcore.backends.numpy import moderate
 from ntcore.backends.numpy_beside import Batches, Beside
+from ntcore.backends.numpy_moments import moderate
 from ntcore.backends.numpy_slab import Memory, Slab, Tile
 from ntcore.backends.numpy_steps import fold
 from ntcore.backends.numpy_steps import run as run_steps

@@ -24,7 +24,7 @@ def _doubled_minor(k: np.ndarray, p: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 
 def rectifier(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
-    """Write the moments of the rectifier, without their factor."""
+    """Write the moments of the rectifier."""
     root = _doubled_minor(k, p, a)
     np.multiply(root, 0.5, out=root)
     np.sqrt(root, out=root)
@@ -32,12 +32,12 @@ def rectifier(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> Non
     np.subtract(math.pi, a, out=a)
     np.multiply(k, a, out=k)
     np.add(k, root, out=k)
+    np.multiply(k, 1 / (2 * math.pi), out=k)
+    np.multiply(a, 1 / (2 * math.pi), out=a)
 
 
-#: What the moments and the slopes of the rectifier are to be multiplied with, which waits for what
-#: is multiplied next; and its slope where a variance is 0.
-FACTORS = {"rectifier": 1 / (2 * math.pi)}
-NO_VARIANCE = math.pi / 2
+#: The slope of the rectifier where a variance is 0.
+NO_VARIANCE = 0.25
 
 
 def arcsine(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:

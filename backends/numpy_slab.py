@@ -98,7 +98,6 @@ class Slab:
         self.tile, self.beside, self.row, self.held = tile, beside, row, held
         self.memory, self.lanes = tile.memory, beside.lanes
         self.slots: dict[int, int] = {}
-        self.factors: dict[int, float] = {}
 
     def split(self, value: int) -> tuple[int, int]:
         """Return the entries of a value before the last axis, and those of a row of that axis."""
@@ -120,23 +119,7 @@ class Slab:
 
     def read(self, value: int) -> np.ndarray:
         """Return a value that is there."""
-        x = self.as_it_lies(value)
-        if value in self.factors:
-            np.multiply(x, self.factors.pop(value), out=x)
-        return x
-
-    def as_it_lies(self, value: int) -> np.ndarray:
-        """Return a value that is there, without what it is to be multiplied with."""
         return self.view(self.slots[value], value)
-
-    def factor_of(self, values: list[int | None]) -> float:
-        """Return what some values are to be multiplied with, which they are if it differs."""
-        found = {self.factors.get(i, 1.0) for i in values}  # type: ignore[arg-type]
-        if len(found) == 1:
-            return found.pop()
-        for i in values:
-            self.read(i)  # type: ignore[arg-type]
-        return 1.0
 
     def write(self, value: int) -> np.ndarray:
         """Return memory for a value."""
@@ -147,7 +130,6 @@ class Slab:
         """Return an input of the nth step in the place of the output of the same number."""
         i, out = step.inputs[k], step.outputs[k]
         assert i is not None
-        self.read(i)
         if self.tile.last[i] <= n and i not in step.inputs[k + 1 :]:
             self.slots[out] = self.slots.pop(i)
             return self.view(self.slots[out], i)
@@ -164,7 +146,6 @@ class Slab:
 
     def free(self, value: int) -> None:
         """Forget a value."""
-        self.factors.pop(value, None)
         self.memory.free(self.slots.pop(value))
 
     # --- what is outside --------------------------------------------------------------------

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from ntcore.backends.chain_tables import folded, rows_of
-from ntcore.backends.numpy import moderate
-from ntcore.backends.numpy_duals import FACTORS, MOMENTS, NO_VARIANCE, OF_PRODUCTS, OF_SUMS
+from ntcore.backends.numpy_duals import MOMENTS, NO_VARIANCE, OF_PRODUCTS, OF_SUMS
+from ntcore.backends.numpy_moments import moderate
 from ntcore.backends.numpy_pairs import combined
 from ntcore.backends.numpy_slab import Slab
 from ntcore.backends.numpy_sums import Slices, adding, keeps_all, progressions
@@ -34,7 +34,6 @@ def run(slab: Slab, n: int, *steps: Step) -> bool:
 def _gather_sums(slab: Slab, n: int, *steps: Step) -> None:
     """Gather for a step, or for two with the same tables and scale."""
     (first, *_), memory, tile = steps, slab.memory, slab.tile
-    factor = slab.factor_of([step.inputs[0] for step in steps])
     own = [slab.slots[step.inputs[0]] for step in steps]  # type: ignore[index]
     slots, sizes = _gathered(slab, first, own)
     outer = math.prod(sizes[:-1])
@@ -46,7 +45,7 @@ def _gather_sums(slab: Slab, n: int, *steps: Step) -> None:
     memory.gather(x, rows_of(first.tables[-1], tile.rows, first.sizes[-1], slab.row, slab.held), y)
     if slots != own:
         memory.free(*slots)
-    _scale(y, first.scale * factor)
+    _scale(y, first.scale)
     for step in steps:
         found = slab.read(step.outputs[0])
         if step.bias:
@@ -78,7 +77,6 @@ def _gathered(slab: Slab, step: Step, own: list[int]) -> tuple[list[int], list[i
 
 def fold(slab: Slab, step: Step) -> None:
     """Gather on every axis but the last, and add every row to what reads it."""
-    factor = slab.factor_of([step.inputs[0]])
     own = [slab.slots[step.inputs[0]]]  # type: ignore[index]
     (slot,), sizes = _gathered(slab, step, own)
     outer, before = math.prod(sizes[:-1]), sizes[-1] // slab.held
@@ -95,7 +93,7 @@ def fold(slab: Slab, step: Step) -> None:
                 found = slab.memory.view(spare, *found.shape)
                 for fn, args in adding(parts, found):
                     fn(*args)
-            np.add(part, np.multiply(found, step.scale * factor).reshape(part.shape), out=part)
+            np.add(part, np.multiply(found, step.scale).reshape(part.shape), out=part)
     slab.memory.free(spare)
     if slot not in own:
         slab.memory.free(slot)
@@ -128,10 +126,10 @@ def _total(slab: Slab, n: int, step: Step) -> None:
 
 def _affine(slab: Slab, n: int, step: Step) -> None:
     i, *plus = step.inputs
-    scale = step.scale * slab.factor_of([i])
-    x, out = slab.as_it_lies(i), slab.write(step.outputs[0])  # type: ignore[arg-type]
-    if scale != 1:
-        x = np.multiply(x, scale, out=out)
+    assert i is not None
+    x, out = slab.read(i), slab.write(step.outputs[0])
+    if step.scale != 1:
+        x = np.multiply(x, step.scale, out=out)
     if step.bias:
         x = np.add(x, step.bias, out=out)
     for i in plus:
@@ -207,8 +205,6 @@ def _nonlinear(slab: Slab, n: int, step: Step) -> bool:
     memory.free(*slots)
     if len(step.inputs) > 1:
         np.multiply(slope, slab.read(step.inputs[1]), out=slope)  # type: ignore[arg-type]
-    if moments in FACTORS:
-        slab.factors.update(dict.fromkeys(out, FACTORS[moments]))
     return True
 
 
