@@ -26,6 +26,8 @@ MOST = 1 << 27
 ALIGNMENT = 64
 #: Bytes of the largest block that glibc keeps when it is freed, a few pages below 32 MiB.
 MOST_FREED = (1 << 25) - (1 << 14)
+#: Entries of the shortest loops: NumPy brings what lies in shorter pieces side by side first.
+SHORTEST_LOOP = 256
 #: What refers to a block that nobody uses: the list, the loop over it and the call that counts.
 IDLE = 3
 
@@ -70,6 +72,16 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     whole = np.empty(size + ALIGNMENT, np.uint8)
     start = -whole.ctypes.data % ALIGNMENT
     return whole[start : start + size].view(dtype).reshape(shape)
+
+
+@contextmanager
+def short_loops() -> Iterator[None]:
+    """Let NumPy run short loops over memory as it lies."""
+    before = np.setbufsize(SHORTEST_LOOP)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
 
 
 def keep_what_is_freed() -> None:

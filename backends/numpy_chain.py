@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from ntcore.backends.buffers import empty
+from ntcore.backends.buffers import empty, short_loops
 from ntcore.backends.chain_tables import folds, rows_of_chain
 from ntcore.backends.numpy_beside import Batches, Beside
 from ntcore.backends.numpy_moments import moderate
@@ -32,8 +31,6 @@ SLAB_BYTES = 1 << 21
 LEAST = 16
 #: Values that one operation takes beside those that it reads and writes.
 MORE = 4
-#: Entries of the shortest loops: NumPy brings what lies in shorter pieces side by side first.
-SHORTEST_LOOP = 256
 #: Parts of a batch with itself of which a group takes every pair at least once.
 ROUGH = 8
 
@@ -160,7 +157,7 @@ def run(
 
 def _run_groups(score: Score, tile: Tile, groups: Iterator[Beside], size: int) -> bool:
     """Run a chain on some pairs and rows after the other; return whether it could."""
-    with _short_loops():
+    with short_loops():
         for beside in groups:
             held = min(max(size // (score.widest * beside.lanes), 1), score.rows)
             for row in range(0, score.rows, held):
@@ -189,16 +186,6 @@ def _groups(n1: int, n2: int, most: int, same: bool) -> Iterator[tuple[slice, sl
 
 def _area(ones: slice, twos: slice) -> int:
     return (ones.stop - ones.start) * (twos.stop - twos.start)
-
-
-@contextmanager
-def _short_loops() -> Iterator[None]:
-    """Let NumPy run short loops where arrays lie in memory."""
-    before = np.setbufsize(SHORTEST_LOOP)
-    try:
-        yield
-    finally:
-        np.setbufsize(before)
 
 
 def _play(score: Score, slab: Slab) -> bool:

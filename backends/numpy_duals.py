@@ -1,8 +1,8 @@
 """Moments of nonlinearities in NumPy, in few passes and in the memory that is there.
 
-``k`` has the covariances and takes the moments; ``p`` has the products of both variances, which
-keep all their digits, and ``s`` their sums. Both are written over; slopes are left in ``a``. The
-formulas are those of :mod:`ntcore.ops`.
+``k`` has the covariances, ``p`` the products of both variances, which keep all their digits, and
+``s`` their sums; these two are written over. Moments are left in ``out``, which may be ``k``, and
+slopes in ``a``. The formulas are those of :mod:`ntcore.ops`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-Dual = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
+Dual = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
 
 
 def _doubled_minor(k: np.ndarray, p: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -23,16 +23,16 @@ def _doubled_minor(k: np.ndarray, p: np.ndarray, a: np.ndarray) -> np.ndarray:
     return np.add(p, a, out=p)  # the larger one of it and 0 takes three times as long
 
 
-def rectifier(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+def rectifier(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     """Write the moments of the rectifier."""
     root = _doubled_minor(k, p, a)
     np.multiply(root, 0.5, out=root)
     np.sqrt(root, out=root)
     np.arctan2(root, k, out=a)
     np.subtract(math.pi, a, out=a)
-    np.multiply(k, a, out=k)
-    np.add(k, root, out=k)
-    np.multiply(k, 1 / (2 * math.pi), out=k)
+    np.multiply(k, a, out=out)
+    np.add(out, root, out=out)
+    np.multiply(out, 1 / (2 * math.pi), out=out)
     np.multiply(a, 1 / (2 * math.pi), out=a)
 
 
@@ -40,29 +40,29 @@ def rectifier(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> Non
 NO_VARIANCE = 0.25
 
 
-def arcsine(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+def arcsine(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     """Write the moments of the error function."""
     root = _doubled_minor(k, p, a)
     np.add(root, s, out=root)
     np.multiply(root, 2, out=root)
     np.add(root, 1, out=root)
     np.sqrt(root, out=root)
-    np.multiply(k, 2, out=k)
-    np.arctan2(k, root, out=k)
-    np.multiply(k, 2 / math.pi, out=k)
+    np.multiply(k, 2, out=out)
+    np.arctan2(out, root, out=out)
+    np.multiply(out, 2 / math.pi, out=out)
     np.divide(4 / math.pi, root, out=a)
 
 
-def gelu(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+def gelu(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     """Write the moments of Gelu."""
-    ratio = 1 + s
-    np.add(ratio, p, out=ratio)
+    ratio = np.add(s, p, out=np.empty_like(s))
+    np.add(ratio, 1, out=ratio)
     np.divide(s + 2, ratio, out=ratio)  # 1 / (1 + q1) + 1 / (1 + q2)
     minor = _doubled_minor(k, p, a)
     np.multiply(minor, 0.5, out=minor)
     det = np.add(s, minor, out=s)
     np.add(det, 1, out=det)
-    root = np.sqrt(det)
+    root = np.sqrt(det, out=np.empty_like(det))
     both = np.arctan2(root, np.negative(k, out=a), out=a)
     np.multiply(both, 1 / (2 * math.pi), out=both)
     density = np.divide(1 / (2 * math.pi), root, out=root)
@@ -74,14 +74,14 @@ def gelu(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
     np.multiply(ratio, k, out=ratio)
     np.add(ratio, minor, out=ratio)
     np.multiply(ratio, density, out=ratio)
-    np.multiply(k, both, out=k)
-    np.add(k, ratio, out=k)
+    np.multiply(k, both, out=out)
+    np.add(out, ratio, out=out)
     np.add(both, slope, out=both)
 
 
-def waves(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+def waves(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     """Write the moments of a cosine, and of a sine as its slope."""
-    size = np.abs(k)
+    size = np.abs(k, out=np.empty_like(k))
     near = np.multiply(s, -0.5, out=s)
     np.add(near, size, out=near)
     np.exp(near, out=near)
@@ -90,27 +90,27 @@ def waves(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
     np.expm1(size, out=a)
     np.multiply(a, near, out=a)
     np.copysign(a, k, out=a)
-    np.exp(size, out=k)
-    np.add(k, 1, out=k)
-    np.multiply(k, near, out=k)
+    np.exp(size, out=out)
+    np.add(out, 1, out=out)
+    np.multiply(out, near, out=out)
 
 
-def bell(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+def bell(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     """Write the moments of waves of random phase, which are their own slope."""
     mean = np.multiply(s, 0.5, out=s)
-    np.subtract(k, mean, out=k)
-    np.exp(k, out=k)
-    np.copyto(a, k)
+    np.subtract(k, mean, out=out)
+    np.exp(out, out=out)
+    np.copyto(a, out)
 
 
-def normalize(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray) -> None:
+def normalize(k: np.ndarray, p: np.ndarray, s: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     """Write covariances over the roots of both variances, and what they are multiplied with."""
     none = p == 0
     np.copyto(p, 1, where=none)
     np.sqrt(p, out=p)
     np.divide(1, p, out=a)
     np.copyto(a, 0, where=none)
-    np.multiply(k, a, out=k)
+    np.multiply(k, a, out=out)
 
 
 MOMENTS: dict[str, Dual] = {

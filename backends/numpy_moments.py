@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ntcore.backend import Place
-from ntcore.backends.buffers import empty
+from ntcore.backends.buffers import empty, short_loops
 from ntcore.backends.numpy_duals import MOMENTS, NO_VARIANCE, OF_PRODUCTS, OF_SUMS
 from ntcore.ops import REFERENCE
 
@@ -22,13 +22,13 @@ def moments(name: str) -> Callable[..., Any]:
         if not (whole and moderate(q1) and moderate(q2)):
             return REFERENCE[name](at, k, q1, q2)
         found, p, s, slope = (empty(k.shape, k.dtype) for _ in range(4))
-        if name in OF_PRODUCTS:
-            np.multiply(q1, q2, out=p)
-        if name in OF_SUMS:
-            np.add(q1, q2, out=s)
+        with short_loops():
+            if name in OF_PRODUCTS:
+                np.multiply(q1, q2, out=p)
+            if name in OF_SUMS:
+                np.add(q1, q2, out=s)
         none = p == 0 if name == "rectifier" and (_has_zeros(q1) or _has_zeros(q2)) else None
-        np.copyto(found, k)
-        MOMENTS[name](found, p, s, slope)
+        MOMENTS[name](k, p, s, slope, found)
         if none is not None:
             np.copyto(slope, NO_VARIANCE, where=none)
         return found, slope

@@ -62,7 +62,9 @@ def _steps(rows: np.ndarray) -> tuple[int, ...] | None:
         int(np.take(rows, 1, axis=k).reshape(-1)[0]) - first if n > 1 else 0
         for k, n in enumerate(rows.shape)
     )
+    last = first + sum((n - 1) * step for n, step in zip(rows.shape, found, strict=True))
+    if min(found) < 0 or int(rows.reshape(-1)[-1]) != last:
+        return None
     grid = np.ogrid[tuple(slice(n) for n in rows.shape)]
     expected = sum((n * i for n, i in zip(found, grid, strict=True)), first)
-    even = min(found, default=0) >= 0 and bool((rows == expected).all())
-    return found if even else None
+    return found if bool((rows == expected).all()) else None

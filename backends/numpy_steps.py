@@ -199,7 +199,7 @@ def _nonlinear(slab: Slab, n: int, step: Step) -> bool:
     _shift(step, p, s)
     none = p == 0 if moments == "rectifier" and (own or slab.beside.zeros) else None
     k, slope = slab.write_over(n, step, 0), slab.write(out[1])
-    MOMENTS[moments](k, p, s, slope)
+    MOMENTS[moments](k, p, s, slope, k)
     if none is not None:
         np.copyto(slope, NO_VARIANCE, where=none)
     memory.free(*slots)
