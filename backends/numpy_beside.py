@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-#: Neighbours that are as fast to read beside one number as beside as many.
-LONG = 128
+#: Neighbours that are as fast to read beside one number as beside as many, and with one example,
+#: where having as many takes less memory.
+LONG, ALONE = 16, 128
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -72,7 +73,7 @@ class Batches:
     def _of(self, x: Pair, ones: slice, twos: slice, shape: tuple[int, int]) -> Pair:
         one = x[0][:, None, twos] if self._paired else x[0][:, ones, None]
         two = x[1][:, None, twos]
-        if shape[1] >= LONG:
+        if shape[1] >= (LONG if shape[0] > 1 else ALONE):
             return np.ascontiguousarray(one), np.ascontiguousarray(two)
         return _spread(one, shape), _spread(two, shape)
 

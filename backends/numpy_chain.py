@@ -16,7 +16,7 @@ import numpy as np
 
 from ntcore.backends.buffers import empty, short_loops
 from ntcore.backends.chain_tables import folds, rows_of_chain
-from ntcore.backends.numpy_beside import Batches, Beside
+from ntcore.backends.numpy_beside import LONG, Batches, Beside
 from ntcore.backends.numpy_moments import moderate
 from ntcore.backends.numpy_slab import Memory, Slab, Tile
 from ntcore.backends.numpy_steps import fold
@@ -27,8 +27,9 @@ from ntcore.ops import count
 
 #: Bytes of one value for the pairs and rows that are taken at once.
 SLAB_BYTES = 1 << 21
-#: Pairs that are worth more memory, side by side.
-LEAST = 16
+#: Pairs that are worth more memory, side by side, and how much; and pairs at most where each of
+#: them takes its own variances.
+LEAST, MOST_BYTES, FEW = 16, 1 << 22, 64
 #: Values that one operation takes beside those that it reads and writes.
 MORE = 4
 #: Parts of a batch with itself of which a group takes every pair at least once.
@@ -143,7 +144,8 @@ def run(
     made = {i: target[a : a + chain.size(i)] for i, a in starts.items()}
     given = dict(zip(chain.inputs, arrays, strict=True))
     row_bytes = score.widest * dtype.itemsize
-    groups = list(_groups(n1, n2, max(SLAB_BYTES // row_bytes, LEAST), same is not None))
+    most = max(SLAB_BYTES // row_bytes, min(LEAST, MOST_BYTES // row_bytes), 1)
+    groups = list(_groups(n1, n2, most, same is not None))
     widest = score.widest * max((_area(*group) for group in groups), default=0)
     size = max(widest, min(SLAB_BYTES // dtype.itemsize, score.rows * widest))
     memory = Memory(score.slots, size, dtype)
@@ -173,7 +175,7 @@ def _starts(chain: Chain, values: tuple[int, ...]) -> list[int]:
 
 def _groups(n1: int, n2: int, most: int, same: bool) -> Iterator[tuple[slice, slice]]:
     """Yield rectangles of pairs that hold about ``most``; of a square, its upper half."""
-    tall = max(1, most // max(n2, 1))
+    tall = max(1, (most if n2 >= LONG else min(most, FEW)) // max(n2, 1))
     if same:
         tall = min(tall, math.ceil(n1 / ROUGH))
     for i in range(0, n1, tall):
