@@ -55,7 +55,7 @@ class Memory:
 
     def gather(self, x: np.ndarray, table: Table, out: np.ndarray) -> None:
         """Gather from one array that :meth:`views` returned to another."""
-        key = id(x), id(table), id(out)
+        key = id(x), table, id(out)
         if key not in self._gathering:
             self._gathering[key] = gathering(x, table, out)
         for fn, args in self._gathering[key]:

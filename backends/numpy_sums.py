@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ntcore.ops import Table
 
 #: Strips of a table that are worth slices, and runs of the entries beside them.
 MOST_STRIPS, MOST_RUNS = 16, 12
+#: How many entries on the second of a run may be.
+NEAR = 64
 
 Call = tuple[Any, tuple[Any, ...]]
 #: Entries, and for each tap what they read.
@@ -88,7 +91,7 @@ def progressions(reads: dict[int, tuple[int, ...]], most: float) -> list[Slices]
     """Cut entries, and what each of them reads, into runs at equal distances, about ``most``."""
     left, found = dict(reads), list[Slices]()
     while left and len(found) <= most:
-        run = max((_run(left, other) for other in left), key=len)
+        run = max((_run(left, other) for other in islice(left, NEAR)), key=len)
         taps = list(zip(*(left.pop(entry) for entry in run), strict=True))
         found.append((_slice(run), [_slice(own) for own in taps]))
     return found
