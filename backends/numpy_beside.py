@@ -56,11 +56,12 @@ class Batches:
     """The examples of both batches, of which rectangles of pairs take some."""
 
     def __init__(
-        self, paired: bool, sides: Pair, drawn: Pair | None, same: Any, counts: tuple[int, int]
-    ) -> None:
+        self, paired: bool, sides: Pair, drawn: Pair | None, same: Any, counts: tuple[int, int],
+        where: dict[Any, Any],
+    ) -> None:  # fmt: skip
         self._paired, self._counts, self._same = paired, counts, same
         self._sides, self._drawn = sides, drawn or (sides[0][:0], sides[1][:0])
-        self._where: dict[Any, Any] = {}
+        self._where = where
 
     def of(self, ones: slice, twos: slice) -> Beside:
         """Return what belongs to a rectangle of pairs."""

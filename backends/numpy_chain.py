@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,8 @@ SLAB_BYTES = 1 << 21
 #: Pairs that are worth more memory, side by side, and how much; and pairs at most where each of
 #: them takes its own variances.
 LEAST, MOST_BYTES, FEW = 16, 1 << 22, 64
+#: Entries of a chain whose rows are remembered.
+KNOWN = 1 << 14
 #: Values that one operation takes beside those that it reads and writes.
 MORE = 4
 #: Parts of a batch with itself of which a group takes every pair at least once.
@@ -56,6 +59,8 @@ class Score:
         The steps that add row by row to what is made.
     turns : list of tuple of int
         The steps in order, those together that are done in one.
+    where : dict
+        The rows that operations read, as far as they are known and few.
     """
 
     rows: int
@@ -65,6 +70,7 @@ class Score:
     sums: frozenset[int]
     folds: frozenset[Step]
     turns: list[tuple[int, ...]]
+    where: dict[Any, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=512)
@@ -150,7 +156,8 @@ def run(
     size = max(widest, min(SLAB_BYTES // dtype.itemsize, score.rows * widest))
     memory = Memory(score.slots, size, dtype)
     tile = Tile(chain, score.rows, score.last, given, made, onto is not None, memory)
-    batches = Batches(chain.paired, sides, drawn, same, (n1, n2))
+    where = score.where if score.rows * score.widest <= KNOWN else {}
+    batches = Batches(chain.paired, sides, drawn, same, (n1, n2), where)
     fine = _run_groups(score, tile, (batches.of(*group) for group in groups), size)
     for step in chain.steps if fine else ():
         count(step.name)
