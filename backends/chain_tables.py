@@ -72,6 +72,18 @@ def folded(table: Table, rows: int, size: int) -> list[list[tuple[int, list[int]
     return found
 
 
+@lru_cache(maxsize=4096)
+def reading(table: Table) -> list[tuple[slice, Table]]:
+    """Return the runs of entries that read anything, each with its own table."""
+    index = reads(table)
+    there = np.flatnonzero((index >= 0).any(axis=0))
+    runs = np.split(there, np.flatnonzero(np.diff(there) > 1) + 1) if len(there) else []
+    found = [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
+    if found == [slice(0, index.shape[1])]:
+        return [(found[0], table)]
+    return [(run, Table(index[:, run])) for run in found]
+
+
 @lru_cache(maxsize=8192)
 def lines(table: Table) -> list[list[int]]:
     """Return what strips and single entries gather: first entry, length, taps, their sources."""

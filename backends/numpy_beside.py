@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-#: Neighbours that are as fast to read beside one number as beside as many, and with one example,
-#: where having as many takes less memory.
-LONG, ALONE = 16, 128
+#: Neighbours that are as fast to read beside one number as beside as many: where having as many is
+#: soon done with, and where it takes less memory or serves often.
+LONG, LONGEST = 16, 128
+#: How often variances are read where that is often, and pairs that have their own at most.
+OFTEN, FEW = 4, 64
+#: Bytes that variances of pairs may take.
+MOST_BYTES = 1 << 24
+#: Parts of a batch with itself of which a group takes every pair at least once.
+ROUGH = 8
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -53,15 +61,38 @@ class Beside:
 
 
 class Batches:
-    """The examples of both batches, of which rectangles of pairs take some."""
+    """The examples of both batches, of which rectangles of pairs take some.
+
+    ``reads`` says how many entries read each variance of an example.
+    """
 
     def __init__(
         self, paired: bool, sides: Pair, drawn: Pair | None, same: Any, counts: tuple[int, int],
-        where: dict[Any, Any],
+        where: dict[Any, Any], reads: float,
     ) -> None:  # fmt: skip
         self._paired, self._counts, self._same = paired, counts, same
         self._sides, self._drawn = sides, drawn or (sides[0][:0], sides[1][:0])
         self._where = where
+        size = sum(x[:, :1].nbytes for x in (*self._sides, *self._drawn))
+        self._few = min(FEW, MOST_BYTES // max(size, 1))
+        self._long = LONGEST if reads >= OFTEN else LONG
+        if self._few < LONG:
+            self._long = 0
+
+    def groups(self, most: int) -> Iterator[tuple[slice, slice]]:
+        """Yield rectangles of pairs that hold about ``most``; of a square, its upper half."""
+        n1, n2 = self._counts
+        if n2 < self._long:
+            most = min(most, self._few)
+        tall = max(1, most // max(n2, 1))
+        if self._same is not None:
+            tall = min(tall, math.ceil(n1 / ROUGH))
+        for i in range(0, n1, tall):
+            first = 0 if self._same is None else i
+            parts = max(1, math.ceil((n2 - first) / most))
+            edges = [first + (n2 - first) * k // parts for k in range(parts + 1)]
+            for j, stop in pairwise(edges):
+                yield slice(i, min(i + tall, n1)), slice(j, stop)
 
     def of(self, ones: slice, twos: slice) -> Beside:
         """Return what belongs to a rectangle of pairs."""
@@ -74,9 +105,14 @@ class Batches:
     def _of(self, x: Pair, ones: slice, twos: slice, shape: tuple[int, int]) -> Pair:
         one = x[0][:, None, twos] if self._paired else x[0][:, ones, None]
         two = x[1][:, None, twos]
-        if shape[1] >= (LONG if shape[0] > 1 else ALONE):
+        if shape[1] >= (self._long if shape[0] > 1 else min(self._long * LONGEST, LONGEST)):
             return np.ascontiguousarray(one), np.ascontiguousarray(two)
         return _spread(one, shape), _spread(two, shape)
+
+
+def area_of(ones: slice, twos: slice) -> int:
+    """Return how many pairs a rectangle holds."""
+    return (ones.stop - ones.start) * (twos.stop - twos.start)
 
 
 def _spread(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -10,33 +10,30 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from ntcore.backends.buffers import empty, short_loops
 from ntcore.backends.chain_tables import folds, rows_of_chain
-from ntcore.backends.numpy_beside import LONG, Batches, Beside
+from ntcore.backends.numpy_beside import Batches, Beside, area_of
 from ntcore.backends.numpy_moments import moderate
 from ntcore.backends.numpy_slab import Memory, Slab, Tile
 from ntcore.backends.numpy_steps import fold
-from ntcore.backends.numpy_steps import run as run_steps
+from ntcore.backends.numpy_steps import run as run_step
 from ntcore.backends.once import once
 from ntcore.chain import Chain, Step
 from ntcore.ops import count
 
-#: Bytes of one value for the pairs and rows that are taken at once.
-SLAB_BYTES = 1 << 21
-#: Pairs that are worth more memory, side by side, and how much; and pairs at most where each of
-#: them takes its own variances.
-LEAST, MOST_BYTES, FEW = 16, 1 << 22, 64
+#: Bytes of a value for the pairs and rows that are taken at once: of the usual one, and at most.
+SLAB_BYTES, MOST_BYTES = 1 << 21, 1 << 22
+#: Pairs that are worth more memory, side by side.
+LEAST = 16
 #: Entries of a chain whose rows are remembered.
 KNOWN = 1 << 14
 #: Values that one operation takes beside those that it reads and writes.
 MORE = 4
-#: Parts of a batch with itself of which a group takes every pair at least once.
-ROUGH = 8
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class Score:
     ----------
     rows : int
         Rows of the last axis, which never meet.
-    widest : int
-        Entries of the largest value for one of these rows.
+    widest, usual : int
+        Entries of the largest value for one of these rows, and of what a step writes on average.
     slots : int
         Values that are there at once.
     last : dict
@@ -57,19 +54,17 @@ class Score:
         The outputs that are made by adding to them.
     folds : frozenset of Step
         The steps that add row by row to what is made.
-    turns : list of tuple of int
-        The steps in order, those together that are done in one.
     where : dict
         The rows that operations read, as far as they are known and few.
     """
 
     rows: int
     widest: int
+    usual: int
     slots: int
     last: dict[int, int]
     sums: frozenset[int]
     folds: frozenset[Step]
-    turns: list[tuple[int, ...]]
     where: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -83,8 +78,10 @@ def score_of(chain: Chain) -> Score:
     sizes = [chain.size(i) for i in held]
     sizes += [n for s in steps if s.tables for n in _between(s, s in folded)]
     last = {i: n for n, s in enumerate(steps) for i in s.inputs if i is not None}
-    widest, slots = math.ceil(max(sizes, default=1) / rows), _alive(chain, last) + MORE
-    return Score(rows, widest, slots, last, frozenset(sums), folded, _turns(steps, folded))
+    written = [chain.size(s.outputs[0]) for s in steps if s.outputs[0] in held] or [1]
+    widest, usual = (math.ceil(n / rows) for n in (max(sizes, default=1), fmean(written)))
+    slots = _alive(chain, last) + MORE
+    return Score(rows, widest, usual, slots, last, frozenset(sums), folded)
 
 
 def _alive(chain: Chain, last: dict[int, int]) -> int:
@@ -95,25 +92,6 @@ def _alive(chain: Chain, last: dict[int, int]) -> int:
         most = max(most, len(alive))
         alive = {i for i in alive if last.get(i, -1) > n}
     return most
-
-
-def _turns(steps: tuple[Step, ...], folded: frozenset[Step]) -> list[tuple[int, ...]]:
-    """Return the steps in order, two neighbours together that gather alike from two values."""
-    turns: list[tuple[int, ...]] = []
-    for n, step in enumerate(steps):
-        free = bool(turns) and turns[-1] == (n - 1,) and folded.isdisjoint(steps[n - 1 : n + 1])
-        if free and _gather_alike(steps[n - 1], step):
-            turns[-1] = (n - 1, n)
-        else:
-            turns.append((n,))
-    return turns
-
-
-def _gather_alike(one: Step, two: Step) -> bool:
-    if not one.name == two.name == "gather_sums" or two.inputs[0] in (one.inputs[0], *one.outputs):
-        return False
-    alike = len(one.tables) == len(two.tables) and one.scale == two.scale
-    return alike and all(a is b for a, b in zip(one.tables, two.tables, strict=True))
 
 
 def _between(step: Step, folded: bool) -> Iterator[int]:
@@ -149,26 +127,26 @@ def run(
             target[starts[i] : starts[i] + chain.size(i)] = 0
     made = {i: target[a : a + chain.size(i)] for i, a in starts.items()}
     given = dict(zip(chain.inputs, arrays, strict=True))
-    row_bytes = score.widest * dtype.itemsize
-    most = max(SLAB_BYTES // row_bytes, min(LEAST, MOST_BYTES // row_bytes), 1)
-    groups = list(_groups(n1, n2, most, same is not None))
-    widest = score.widest * max((_area(*group) for group in groups), default=0)
-    size = max(widest, min(SLAB_BYTES // dtype.itemsize, score.rows * widest))
-    memory = Memory(score.slots, size, dtype)
-    tile = Tile(chain, score.rows, score.last, given, made, onto is not None, memory)
     where = score.where if score.rows * score.widest <= KNOWN else {}
-    batches = Batches(chain.paired, sides, drawn, same, (n1, n2), where)
-    fine = _run_groups(score, tile, (batches.of(*group) for group in groups), size)
+    reads = score.rows * score.usual * len(chain.sides) / max(len(sides[0]), 1)
+    batches = Batches(chain.paired, sides, drawn, same, (n1, n2), where, reads)
+    least = MOST_BYTES // dtype.itemsize // score.widest
+    lines = max(min(SLAB_BYTES // dtype.itemsize // score.usual, least), 1)
+    groups = list(batches.groups(max(lines, min(LEAST, least))))
+    area = max((area_of(*group) for group in groups), default=0)
+    memory = Memory(score.slots, score.widest * max(area, min(lines, score.rows * area)), dtype)
+    tile = Tile(chain, score.rows, score.last, given, made, onto is not None, memory)
+    fine = _run_groups(score, tile, (batches.of(*group) for group in groups), lines)
     for step in chain.steps if fine else ():
         count(step.name)
     return target if fine else None
 
 
-def _run_groups(score: Score, tile: Tile, groups: Iterator[Beside], size: int) -> bool:
+def _run_groups(score: Score, tile: Tile, groups: Iterator[Beside], lines: int) -> bool:
     """Run a chain on some pairs and rows after the other; return whether it could."""
     with short_loops():
         for beside in groups:
-            held = min(max(size // (score.widest * beside.lanes), 1), score.rows)
+            held = min(max(lines // beside.lanes, 1), score.rows)
             for row in range(0, score.rows, held):
                 if not _play(score, Slab(tile, beside, row, min(held, score.rows - row))):
                     return False
@@ -180,40 +158,21 @@ def _starts(chain: Chain, values: tuple[int, ...]) -> list[int]:
     return np.cumsum([0, *map(chain.size, values)]).tolist()
 
 
-def _groups(n1: int, n2: int, most: int, same: bool) -> Iterator[tuple[slice, slice]]:
-    """Yield rectangles of pairs that hold about ``most``; of a square, its upper half."""
-    tall = max(1, (most if n2 >= LONG else min(most, FEW)) // max(n2, 1))
-    if same:
-        tall = min(tall, math.ceil(n1 / ROUGH))
-    for i in range(0, n1, tall):
-        first = i if same else 0
-        parts = max(1, math.ceil((n2 - first) / most))
-        edges = [first + (n2 - first) * k // parts for k in range(parts + 1)]
-        for j, stop in pairwise(edges):
-            yield slice(i, min(i + tall, n1)), slice(j, stop)
-
-
-def _area(ones: slice, twos: slice) -> int:
-    return (ones.stop - ones.start) * (twos.stop - twos.start)
-
-
 def _play(score: Score, slab: Slab) -> bool:
     """Run all operations on some pairs and rows; return whether it could."""
     chain = slab.tile.chain
-    for turn in score.turns:
-        steps = [chain.steps[n] for n in turn]
-        for i in (i for step in steps for i in step.inputs):
+    for n, step in enumerate(chain.steps):
+        for i in step.inputs:
             if i in slab.tile.given and i not in slab.slots:
                 slab.load(i)
-        if steps[0] in score.folds:
-            fold(slab, *steps)
-        elif not run_steps(slab, turn[-1], *steps):
+        if step in score.folds:
+            fold(slab, step)
+        elif not run_step(slab, n, step):
             return False
-        for step in steps:
-            for i in step.outputs:
-                if i not in score.sums:
-                    slab.store(i)
-            slab.drop(turn[-1], step)
+        for i in step.outputs:
+            if i not in score.sums:
+                slab.store(i)
+        slab.drop(n, step)
     for i in chain.outputs:  # what comes out as it went in
         if i in slab.tile.given and i not in score.last:
             slab.load(i)

@@ -43,18 +43,8 @@ class Memory:
             self._views[key] = self._whole[slot, : math.prod(shape)].reshape(shape)
         return self._views[key]
 
-    def views(self, slots: list[int], *shape: int) -> np.ndarray:
-        """Return the first numbers of one slot or two as an array with an axis for the slots."""
-        first, last = slots[0], slots[-1]
-        key = first, last, shape
-        if key not in self._views:
-            own = slice(first, first + 1) if first == last else slice(first, None, last - first)
-            whole = self._whole[own][: len(slots), : math.prod(shape)]
-            self._views[key] = whole.reshape(len(slots), *shape)
-        return self._views[key]
-
     def gather(self, x: np.ndarray, table: Table, out: np.ndarray) -> None:
-        """Gather from one array that :meth:`views` returned to another."""
+        """Gather from one array that :meth:`view` returned to another."""
         key = id(x), table, id(out)
         if key not in self._gathering:
             self._gathering[key] = gathering(x, table, out)
@@ -161,7 +151,10 @@ class Slab:
         if value in self.tile.made:
             place = self._place(self.tile.made[value], value)
             x = self.read(value).reshape(place.shape)
-            np.copyto(place, np.add(place, x) if self.tile.more else x)
+            if self.tile.more:
+                np.add(place, x, out=place)
+            else:
+                np.copyto(place, x)
 
     def _place(self, x: np.ndarray, value: int) -> np.ndarray:
         """Return where a value of these pairs and rows lies in an array of all of them."""

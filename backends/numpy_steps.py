@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
-from ntcore.backends.chain_tables import folded, rows_of
+from ntcore.backends.chain_tables import folded, reading, rows_of
 from ntcore.backends.numpy_duals import MOMENTS, NO_VARIANCE, OF_PRODUCTS, OF_SUMS
 from ntcore.backends.numpy_moments import moderate
 from ntcore.backends.numpy_pairs import combined
@@ -18,85 +19,81 @@ from ntcore.chain import Step
 from ntcore.ops import Table
 
 
-def run(slab: Slab, n: int, *steps: Step) -> bool:
-    """Run steps up to the nth; return whether it could: variances may be too far from one."""
-    step = steps[0]
+def run(slab: Slab, n: int, step: Step) -> bool:
+    """Run the nth step; return whether it could: variances may be too far from one."""
     if step.name in MOMENTS:
         return _nonlinear(slab, n, step)
     name = "between" if step.name == "product" and step.rows is not None else step.name
-    OPERATIONS[name](slab, n, *steps)
+    OPERATIONS[name](slab, n, step)
     return True
 
 
 # --- sums -----------------------------------------------------------------------------------------
 
 
-def _gather_sums(slab: Slab, n: int, *steps: Step) -> None:
-    """Gather for a step, or for two with the same tables and scale."""
-    (first, *_), memory, tile = steps, slab.memory, slab.tile
-    own = [slab.slots[step.inputs[0]] for step in steps]  # type: ignore[index]
-    slots, sizes = _gathered(slab, first, own)
+def _gather_sums(slab: Slab, n: int, step: Step) -> None:
+    own, memory, last = slab.slots[step.inputs[0]], slab.memory, step.tables[-1]  # type: ignore[index]
+    slot, sizes = _gathered(slab, step, own, step.tables[:-1])
     outer = math.prod(sizes[:-1])
-    for step in steps:
-        slab.write(step.outputs[0])
-    made = [slab.slots[step.outputs[0]] for step in steps]
-    x = memory.views(slots, outer, sizes[-1], slab.lanes)
-    y = memory.views(made, *_three(slab, first.outputs[0], outer))
-    memory.gather(x, rows_of(first.tables[-1], tile.rows, first.sizes[-1], slab.row, slab.held), y)
-    if slots != own:
-        memory.free(*slots)
-    _scale(y, first.scale)
-    for step in steps:
-        found = slab.read(step.outputs[0])
-        if step.bias:
-            np.add(found, step.bias, out=found)
-        for i in step.inputs[1:]:
-            if i is not None:
-                np.add(found, slab.read(i), out=found)
+    found = slab.write(step.outputs[0])
+    out = slab.slots[step.outputs[0]]
+    x = memory.view(slot, outer, sizes[-1], slab.lanes)
+    y = memory.view(out, outer, len(found) // outer, slab.lanes)
+    memory.gather(x, rows_of(last, slab.tile.rows, step.sizes[-1], slab.row, slab.held), y)
+    if slot != own:
+        memory.free(slot)
+    _scale(found, step.scale)
+    if step.bias:
+        np.add(found, step.bias, out=found)
+    for i in step.inputs[1:]:
+        if i is not None:
+            np.add(found, slab.read(i), out=found)
 
 
-def _three(slab: Slab, value: int, outer: int) -> tuple[int, int, int]:
-    return outer, math.prod(slab.split(value)) * slab.held // outer, slab.lanes
-
-
-def _gathered(slab: Slab, step: Step, own: list[int]) -> tuple[list[int], list[int]]:
-    """Gather on every axis but the last; return the slots of it, and the entries on each axis."""
-    memory, slots = slab.memory, own
+def _gathered(slab: Slab, step: Step, own: int, tables: tuple[Table, ...]) -> tuple[int, list[int]]:
+    """Gather on every axis but the last; return the slot of it, and the entries on each axis."""
+    memory, slot = slab.memory, own
     sizes = [*step.sizes[:-1], step.sizes[-1] // slab.tile.rows * slab.held]
-    for k, table in enumerate(step.tables[:-1]):
+    for k, table in enumerate(tables):
         if keeps_all(table) and table.index.shape[1] == sizes[k]:
             continue
-        source, outer, width = slots, math.prod(sizes[:k]), math.prod(sizes[k + 1 :]) * slab.lanes
-        x = memory.views(source, outer, sizes[k], width)
-        slots, sizes[k] = [memory.take() for _ in own], table.index.shape[1]
-        memory.gather(x, table, memory.views(slots, outer, sizes[k], width))
+        source, outer, width = slot, math.prod(sizes[:k]), math.prod(sizes[k + 1 :]) * slab.lanes
+        x = memory.view(source, outer, sizes[k], width)
+        slot, sizes[k] = memory.take(), table.index.shape[1]
+        memory.gather(x, table, memory.view(slot, outer, sizes[k], width))
         if source != own:
-            memory.free(*source)
-    return slots, sizes
+            memory.free(source)
+    return slot, sizes
 
 
 def fold(slab: Slab, step: Step) -> None:
-    """Gather on every axis but the last, and add every row to what reads it."""
-    own = [slab.slots[step.inputs[0]]]  # type: ignore[index]
-    (slot,), sizes = _gathered(slab, step, own)
-    outer, before = math.prod(sizes[:-1]), sizes[-1] // slab.held
-    x = slab.memory.view(slot, outer, slab.held, before, slab.lanes)
-    made = slab.tile.made[step.outputs[0]].reshape(outer, -1, *slab.beside.counts)
-    made = made[:, :, *slab.beside.group]
+    """Gather on every axis but the last, and add every row to what reads it.
+
+    Entries of the other axes that read nothing are left as they are.
+    """
+    sizes = [table.index.shape[1] for table in step.tables]
+    made = slab.tile.made[step.outputs[0]].reshape(*sizes, *slab.beside.counts)
+    for parts in product(*map(reading, step.tables[:-1])):
+        places = (*(entries for entries, _ in parts), slice(None), *slab.beside.group)
+        _fold(slab, step, tuple(table for _, table in parts), made[places])
+
+
+def _fold(slab: Slab, step: Step, leading: tuple[Table, ...], made: np.ndarray) -> None:
+    """Fold into some entries of the other axes."""
+    own, memory = slab.slots[step.inputs[0]], slab.memory  # type: ignore[index]
+    slot, sizes = _gathered(slab, step, own, leading)
+    x = memory.view(slot, *sizes[:-1], slab.held, sizes[-1] // slab.held, slab.lanes)
     runs = _runs(step.tables[-1], slab.tile.rows, step.sizes[-1])[slab.row :]
-    spare = slab.memory.take()
+    spare = memory.take()
     for r in range(slab.held):
         for entries, taps in runs[r]:
-            parts, part = [x[:, r, t] for t in taps], made[:, entries]
-            found = parts[0]
-            if len(parts) > 1:
-                found = slab.memory.view(spare, *found.shape)
-                for fn, args in adding(parts, found):
-                    fn(*args)
-            np.add(part, np.multiply(found, step.scale).reshape(part.shape), out=part)
-    slab.memory.free(spare)
-    if slot not in own:
-        slab.memory.free(slot)
+            parts, part = [x[..., r, t, :] for t in taps], made[..., entries, :, :]
+            found = memory.view(spare, *parts[0].shape)
+            for fn, args in adding(parts, found) if len(parts) > 1 else ():
+                fn(*args)
+            np.multiply(found if len(parts) > 1 else parts[0], step.scale, out=found)
+            np.add(part, found.reshape(part.shape), out=part)
+    memory.free(*{spare, slot} - {own})
 
 
 @lru_cache(maxsize=1024)

@@ -56,7 +56,7 @@ class Strips:
     sources: Any
 
 
-SHORTEST, WIDEST_GAP = 4, 4
+SHORTEST, WIDEST_GAP = 4, 16
 
 
 def _strips(table: Table) -> Strips:
