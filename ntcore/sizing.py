@@ -24,8 +24,9 @@ LIVE = 5
 CHAINED = 8
 #: Products of matrices take their time in cache as well, and larger tiles are fewer.
 MULTIPLIED = 4
-#: Bytes of a tile whose layers act entry by entry and are compiled as one.
-MERGED = 1 << 28
+#: Bytes of a tile whose layers act entry by entry and are compiled as one, and of one of a batch
+#: with itself, of which nearly half then is not computed.
+MERGED, MERGED_HALVES = 1 << 28, 1 << 23
 #: Tiles that every thread should have, if they hold as many pairs; and the fewest that are shared.
 TILES, FULL, LEAST = 3, 64, 16
 #: Entries of the widest edge of a chain that are worth a tile of their own, and of other layers;
@@ -46,7 +47,7 @@ def budget(job: Job, chained: bool = False, merged: bool = False) -> int:
     usual *= CHAINED if chained else MULTIPLIED if dense else 1
     usual = int(min(usual, job.at.backend.most_bytes(job.at.device)))
     if merged and not dense:
-        usual = max(usual, MERGED)
+        usual = max(usual, MERGED_HALVES if job.same else MERGED)
     if job.plan.options.memory_budget is None or job.traced:
         return usual
     left = _left(job) / (4 if chained else 1)  # the rest is for work space and variances
