@@ -74,15 +74,14 @@ class Batches:
         self._sides, self._drawn = sides, drawn or (sides[0][:0], sides[1][:0])
         self._where = where
         size = sum(x[:, :1].nbytes for x in (*self._sides, *self._drawn))
-        self._few = min(FEW, MOST_BYTES // max(size, 1))
+        few = min(FEW, MOST_BYTES // max(size, 1))
+        self._few = few if few >= LONG else 0
         self._long = LONGEST if reads >= OFTEN else LONG
-        if self._few < LONG:
-            self._long = 0
 
     def groups(self, most: int) -> Iterator[tuple[slice, slice]]:
         """Yield rectangles of pairs that hold about ``most``; of a square, its upper half."""
         n1, n2 = self._counts
-        if n2 < self._long:
+        if self._few and n2 < self._long:
             most = min(most, self._few)
         tall = max(1, most // max(n2, 1))
         if self._same is not None:
@@ -98,16 +97,15 @@ class Batches:
         """Return what belongs to a rectangle of pairs."""
         shape = (ones.stop - ones.start, twos.stop - twos.start)
         itself = None if self._same is None else np.flatnonzero(self._same[ones, twos])
-        sides, drawn = (self._of(x, ones, twos, shape) for x in (self._sides, self._drawn))
         lanes = math.prod(shape)
+        apart = lanes > self._few or shape[1] >= (self._long if shape[0] > 1 else LONGEST)
+        read = (self._of(x, ones, twos) for x in (self._sides, self._drawn))
+        sides, drawn = (_in_place(*x) if apart else _spread(*x) for x in read)
         return Beside((ones, twos), self._counts, lanes, sides, drawn, itself, self._where)
 
-    def _of(self, x: Pair, ones: slice, twos: slice, shape: tuple[int, int]) -> Pair:
+    def _of(self, x: Pair, ones: slice, twos: slice) -> Pair:
         one = x[0][:, None, twos] if self._paired else x[0][:, ones, None]
-        two = x[1][:, None, twos]
-        if shape[1] >= (self._long if shape[0] > 1 else min(self._long * LONGEST, LONGEST)):
-            return np.ascontiguousarray(one), np.ascontiguousarray(two)
-        return _spread(one, shape), _spread(two, shape)
+        return one, x[1][:, None, twos]
 
 
 def area_of(ones: slice, twos: slice) -> int:
@@ -115,7 +113,13 @@ def area_of(ones: slice, twos: slice) -> int:
     return (ones.stop - ones.start) * (twos.stop - twos.start)
 
 
-def _spread(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _in_place(one: np.ndarray, two: np.ndarray) -> Pair:
+    return np.ascontiguousarray(one), np.ascontiguousarray(two)
+
+
+def _spread(one: np.ndarray, two: np.ndarray) -> Pair:
     """Return rows of a number for every pair."""
-    spread = np.broadcast_to(x, (len(x), *shape))
-    return np.ascontiguousarray(spread).reshape(len(x), 1, math.prod(shape))
+    tall, wide = np.broadcast_shapes(one.shape[1:], two.shape[1:])
+    one, two = (np.broadcast_to(x, (len(x), tall, wide)) for x in (one, two))
+    one, two = _in_place(one, two)
+    return one.reshape(len(one), 1, tall * wide), two.reshape(len(two), 1, tall * wide)

@@ -8,9 +8,9 @@ import pytest
 from ntcore.ops import REFERENCE, Table
 from tests.test_chains import CHAINED, DEEP, alone, images, spied
 
-chain, backend, sums, tables = (
+chain, backend, sums, tables, beside = (
     importlib.import_module(f"ntcore.backends.{name}")
-    for name in ("numpy_chain", "numpy", "numpy_sums", "chain_tables")
+    for name in ("numpy_chain", "numpy", "numpy_sums", "chain_tables", "numpy_beside")
 )
 
 
@@ -93,18 +93,45 @@ def test_rows_of_a_table(first, held):
 
 @pytest.mark.parametrize("name", [*CHAINED, *(f"deep {name}" for name in DEEP)])
 @pytest.mark.parametrize("counts", [(3, 5), (2, 150), (9, 0)])
-@pytest.mark.parametrize("slab", [1 << 9, 1 << 12, 1 << 21])
-def test_pieces_of_any_size(name, counts, slab, monkeypatch):
+@pytest.mark.parametrize("slab, most", [(1 << 9, 1 << 24), (1 << 12, 0), (1 << 21, 1 << 24)])
+def test_pieces_of_any_size(name, counts, slab, most, monkeypatch):
     net, shape = DEEP[name[5:]] if name.startswith("deep ") else CHAINED[name]
     x1, x2 = images(shape, *counts)
     monkeypatch.setattr(backend, "_chain_runner", lambda: chain.run)
     monkeypatch.setattr(chain, "SLAB_BYTES", slab)
+    monkeypatch.setattr(beside, "MOST_BYTES", most)
     ran = spied(monkeypatch)
     found = net.kernel_fn(x1, x2, ("nngp", "ntk"))
     assert any(ran)
     want = alone(monkeypatch, lambda: net.kernel_fn(x1, x2, ("nngp", "ntk")))
     for a, b in zip(found, want, strict=True):
         assert np.max(np.abs(a - b)) <= 8 * np.finfo(float).eps * np.max(np.abs(b))
+
+
+def test_entries_that_read_nothing_are_passed_over():
+    index = np.array([[-1, 0, 1, -1, -1, 3, 4], [-1, 1, 2, -1, -1, 4, -1]])
+    runs = tables.reading(Table(index))
+    assert [run for run, _ in runs] == [slice(1, 3), slice(5, 7)]
+    x = np.random.default_rng(2).standard_normal((1, 5, 2))
+    whole = REFERENCE["gather_sum"](Here, x, Table(index))
+    for run, table in runs:
+        assert np.array_equal(REFERENCE["gather_sum"](Here, x, table), whole[:, run])
+    assert tables.reading(GATHERED["nothing"]) == []
+    assert tables.reading(GATHERED["turned"]) == [(slice(0, 7), GATHERED["turned"])]
+
+
+def test_variances_of_pairs_take_no_more_than_they_may(monkeypatch):
+    sides = tuple(np.ones((1000, n)) for n in (6, 12))
+    for most in (0, 1 << 18, 1 << 20, 1 << 24):
+        monkeypatch.setattr(beside, "MOST_BYTES", most)
+        batches = beside.Batches(False, sides, None, None, (6, 12), {}, 50.0)
+        pairs = np.zeros((6, 12), int)
+        for group in batches.groups(1000):
+            found = batches.of(*group)
+            pairs[group] += 1
+            spread = sum(x.nbytes for x in found.sides)
+            assert spread <= max(most, sum(x[:, group[k]].nbytes for k, x in enumerate(sides)))
+        assert (pairs == 1).all()
 
 
 def test_loops_of_others_stay_as_they_are(monkeypatch):
