@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ntcore.backends.buffers import empty, short_loops
-from ntcore.backends.chain_tables import folds, rows_of_chain
+from ntcore.backends.chain_tables import folds, reading, rows_of_chain
 from ntcore.backends.numpy_beside import Batches, Beside, area_of
 from ntcore.backends.numpy_moments import moderate
 from ntcore.backends.numpy_slab import Memory, Slab, Tile
@@ -95,10 +95,11 @@ def _alive(chain: Chain, last: dict[int, int]) -> int:
 
 
 def _between(step: Step, folded: bool) -> Iterator[int]:
-    """Yield the entries there are after each axis that is gathered on."""
+    """Yield the entries there are after each axis that is gathered on, at most."""
     sizes = list(step.sizes)
     for k, table in enumerate(step.tables[:-1] if folded else step.tables):
-        sizes[k] = table.index.shape[1]
+        parts = [part for _, part in reading(table)] if folded else [table]
+        sizes[k] = max((part.index.shape[1] for part in parts), default=0)
         yield math.prod(sizes)
 
 
