@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntcore import stax
+from ntcore import sizing, stax
 from ntcore.conformance.fixtures import Library
 from ntcore.merged import has_two_ends, merges
 
@@ -52,6 +52,23 @@ def test_kernels_are_the_same_alone_together_and_under_jit(
     for k, which in enumerate(both):
         got = [together[k], within[k], net.kernel_fn(x1, x2, which)]
         assert all(close(compiled.to_numpy(x), exact[k]) for x in got)
+
+
+def test_a_batch_with_itself_in_several_tiles(
+    compiled: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, net = RNG.standard_normal((70, 7)).astype("f4"), NETS["two layers"]
+    monkeypatch.setattr(sizing, "budget", lambda *args, **kwargs: 1 << 12)
+    done: list[tuple[int, int]] = []
+    found = net.kernel_fn(
+        compiled.asarray(x, "float32"), None, BOTH, progress=lambda *now: done.append(now)
+    )
+    exact = net.kernel_fn(x.astype("f8"), x.astype("f8"), BOTH)
+    assert len(done) > 3
+    for k in range(2):
+        got = compiled.to_numpy(found[k])
+        assert close(got, exact[k])
+        assert np.array_equal(got, got.T)
 
 
 def test_a_batch_with_itself_is_symmetric_under_jit(compiled: Library) -> None:
